@@ -1,0 +1,34 @@
+import type { TenantAuthority } from "./authority/tenant-authority.ts";
+
+/** The platform's rate-limiting binding: per location, eventually consistent, answers only yes or no. */
+export interface RateLimiter {
+  limit(options: { key: string }): Promise<{ success: boolean }>;
+}
+
+/**
+ * Everything the platform hands to the Worker. Only `config.ts` reads the strings; only `deps.ts` and the
+ * authority touch the bindings.
+ */
+export interface Env {
+  readonly CREDENTIALS: KVNamespace;
+  readonly TENANT_AUTHORITY: DurableObjectNamespace<TenantAuthority>;
+  /** A Worker to forward to in place of `ORIGIN_URL`'s host. */
+  readonly ORIGIN?: Fetcher;
+  /** Absent on plain workerd: no points are written. */
+  readonly EVENTS?: AnalyticsEngineDataset;
+  /** Absent: no flood shield. */
+  readonly FLOOD?: RateLimiter;
+
+  readonly ORIGIN_URL?: string;
+  readonly ORIGIN_TIMEOUT_MS?: string;
+  readonly ORIGIN_ACCESS_CLIENT_ID?: string;
+  readonly ORIGIN_ACCESS_CLIENT_SECRET?: string;
+  readonly AUTHORITY_TIMEOUT_MS?: string;
+  readonly API_LIMIT?: string;
+  readonly SUBSCRIPTIONS?: string;
+  readonly SUBSCRIPTION_GRACE_DAYS?: string;
+  readonly UNPROTECTED?: string;
+  readonly MAX_BODY_BYTES?: string;
+  readonly CORS_ORIGINS?: string;
+  readonly LOG_REQUESTS?: string;
+}
