@@ -1,0 +1,48 @@
+/** Puts the demo tenants in place, the way an operator would: through their authorities, which project to KV. */
+
+import { tagOf } from "../src/authority/tag.ts";
+import type { TenantAuthority } from "../src/authority/tenant-authority.ts";
+import { digestOf } from "../src/credential/credential.ts";
+import { DEMO } from "./tenants.ts";
+
+export interface SeedEnv {
+  readonly TENANT_AUTHORITY: DurableObjectNamespace<TenantAuthority>;
+  readonly CREDENTIALS: KVNamespace;
+}
+
+/** Resolves when the projection can be read in KV. Seeding what is there already changes nothing that shows. */
+export async function seedDemo(env: SeedEnv): Promise<void> {
+  const acme = env.TENANT_AUTHORITY.getByName(tagOf("acme"));
+  await acme.putTenant({
+    id: "acme",
+    name: "Acme",
+    subscription: { status: "active", currentPeriodEndMs: null },
+  });
+  await acme.putKey({ digest: digestOf(DEMO.acme.apiKey), keyId: "demo" });
+  await acme.putKey({ digest: digestOf(DEMO.acme.revokedApiKey), keyId: "demo-revoked" });
+  await acme.revokeKey(digestOf(DEMO.acme.revokedApiKey));
+
+  const lapsed = env.TENANT_AUTHORITY.getByName(tagOf("lapsed"));
+  await lapsed.putTenant({
+    id: "lapsed",
+    name: "Lapsed",
+    subscription: { status: "none", currentPeriodEndMs: null },
+  });
+  await lapsed.putKey({ digest: digestOf(DEMO.lapsed.apiKey), keyId: "demo" });
+
+  await isProjected(env.CREDENTIALS, DEMO.acme.apiKey, "active");
+  await isProjected(env.CREDENTIALS, DEMO.acme.revokedApiKey, "revoked");
+  await isProjected(env.CREDENTIALS, DEMO.lapsed.apiKey, "active");
+}
+
+const POLL_MS = 20;
+const GIVE_UP_MS = 10_000;
+
+async function isProjected(kv: KVNamespace, key: string, state: string): Promise<void> {
+  for (let waitedMs = 0; waitedMs < GIVE_UP_MS; waitedMs += POLL_MS) {
+    const record = await kv.get<{ state: string }>(digestOf(key), "json");
+    if (record?.state === state) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error(`the projection of a demo key did not reach KV within ${GIVE_UP_MS} ms`);
+}

@@ -1,0 +1,64 @@
+/** The isolate's side of a lease: one call, bounded in time, retried once where that is safe. */
+import { TimeoutError, within } from "../timeout.ts";
+import { type Grant, type LeaseAsk, PROTOCOL_VERSION, type Settlement } from "./protocol.ts";
+import type { TenantAuthority } from "./tenant-authority.ts";
+
+export class AuthorityClient {
+  readonly #namespace: DurableObjectNamespace<TenantAuthority>;
+  readonly #timeoutMs: number;
+  readonly #monotonicNow: () => number;
+
+  constructor(
+    namespace: DurableObjectNamespace<TenantAuthority>,
+    timeoutMs: number,
+    monotonicNow: () => number,
+  ) {
+    this.#namespace = namespace;
+    this.#timeoutMs = timeoutMs;
+    this.#monotonicNow = monotonicNow;
+  }
+
+  /**
+   * The grant, or null when the authority gave none that may still be used. A grant is void `usableForMs` after
+   * the *ask*: the announced bound of a revocation rests on that, so a late answer is no answer.
+   */
+  async lease(tag: string, ask: Omit<LeaseAsk, "v">): Promise<Grant | null> {
+    const askedAtMs = this.#monotonicNow();
+    try {
+      const grant = await within(this.#timeoutMs, this.#ask(tag, { v: PROTOCOL_VERSION, ...ask }));
+      const ageMs = this.#monotonicNow() - askedAtMs;
+      return grant.verdict === "granted" && ageMs >= grant.usableForMs ? null : grant;
+    } catch (error) {
+      console.error(JSON.stringify({ event: "authority_failed", tag, error: String(error) }));
+      return null;
+    }
+  }
+
+  /** Best effort: a token that is never settled only counts a little longer. */
+  async settle(tag: string, settlement: Settlement): Promise<void> {
+    try {
+      await within(this.#timeoutMs, this.#namespace.getByName(tag).settle(settlement));
+    } catch (error) {
+      console.error(JSON.stringify({ event: "settle_failed", tag, error: String(error) }));
+    }
+  }
+
+  /**
+   * A stub is broken by its first exception, so the retry takes a new one; the nonce makes it safe. An overloaded
+   * object is left alone: retries are what it has too many of.
+   */
+  async #ask(tag: string, ask: LeaseAsk): Promise<Grant> {
+    try {
+      return await this.#namespace.getByName(tag).lease(ask);
+    } catch (error) {
+      if (error instanceof TimeoutError || !isRetryable(error)) throw error;
+      return this.#namespace.getByName(tag).lease(ask);
+    }
+  }
+}
+
+/** Set by the runtime on exceptions of Durable Object stubs. */
+function isRetryable(error: unknown): boolean {
+  const { retryable, overloaded } = error as { retryable?: boolean; overloaded?: boolean };
+  return retryable === true && overloaded !== true;
+}

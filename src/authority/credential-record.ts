@@ -1,0 +1,41 @@
+/** The projection of a credential in KV `CREDENTIALS`, under the SHA-256 hex of the credential. */
+
+export const RECORD_VERSION = 1;
+
+/** `revoked` is terminal: a tombstone is written over the old record and never taken back. */
+export type RecordState = "active" | "disabled" | "revoked";
+
+export interface CredentialRecord {
+  readonly v: typeof RECORD_VERSION;
+  readonly tenantId: string;
+  readonly keyId: string;
+  readonly kind: "api_key" | "oauth_token";
+  readonly state: RecordState;
+  /** Grows with every change of the credential. */
+  readonly generation: number;
+}
+
+/** Null for what no version of the gateway wrote; fields added by a later version are ignored. */
+export function parseRecord(text: string): CredentialRecord | null {
+  const record = parseJson(text);
+  if (typeof record !== "object" || record === null) return null;
+  const { v, tenantId, keyId, kind, state, generation } = record as Record<string, unknown>;
+  const valid =
+    v === RECORD_VERSION &&
+    isName(tenantId) &&
+    isName(keyId) &&
+    (kind === "api_key" || kind === "oauth_token") &&
+    (state === "active" || state === "disabled" || state === "revoked") &&
+    Number.isSafeInteger(generation);
+  return valid ? (record as CredentialRecord) : null;
+}
+
+const isName = (value: unknown): boolean => typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value);
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

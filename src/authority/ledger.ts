@@ -1,0 +1,150 @@
+/**
+ * The grants of a tenant: committed to SQLite, counted in memory. Everything here is synchronous, so that an ask
+ * is decided and committed with no other in between, and the object's output gate holds the reply until it is.
+ */
+import type { Policy, PolicyName, Quota } from "../quota/policy.ts";
+import { RollingWindow, type Spent } from "../quota/window.ts";
+import { CLOCK_MARGIN_MS } from "./protocol.ts";
+
+const PRUNE_EVERY_MS = 60_000;
+
+export interface TokenAsk {
+  readonly nonce: string;
+  readonly policy: Policy;
+  /** What the policy's limit is shared by. */
+  readonly partition: string;
+  /** Last instant at which the token can be used, and at which the request can reach the origin. */
+  readonly usableUntilMs: number;
+  readonly reachesOriginUntilMs: number;
+}
+
+export interface TokenAnswer {
+  readonly granted: boolean;
+  readonly quota: Quota;
+}
+
+interface GrantRow extends Record<string, SqlStorageValue> {
+  readonly policy: PolicyName;
+  readonly partition: string;
+}
+
+export class Ledger {
+  readonly #sql: SqlStorage;
+  readonly #windows = new Map<string, RollingWindow>();
+  #prunedAtMs = 0;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** One token, if the policy has one to give. An ask that was granted before is granted again, not counted again. */
+  take(ask: TokenAsk, nowMs: number): TokenAnswer {
+    this.#prune(nowMs);
+    const window = this.#window(ask.policy.name, ask.partition, nowMs);
+    const before = window.at(nowMs, ask.policy.limit);
+    if (this.#isGranted(ask.nonce)) return answer(true, ask.policy, before.available, before.resetMs);
+    const blockedMs = this.#originBlockUntilMs(ask.policy.name) - nowMs;
+    if (blockedMs > 0) return answer(false, ask.policy, 0, Math.max(blockedMs, before.retryAfterMs));
+    if (before.available === 0) return answer(false, ask.policy, 0, before.retryAfterMs);
+    this.#commit(ask, window);
+    const after = window.at(nowMs, ask.policy.limit);
+    return answer(true, ask.policy, after.available, after.resetMs);
+  }
+
+  /** The origin has answered: the token reached it no later than now. */
+  settle(nonce: string, windowSeconds: number, nowMs: number): void {
+    const row = this.#sql
+      .exec<GrantRow>("SELECT policy, partition FROM grant_log WHERE nonce = ?", nonce)
+      .toArray()[0];
+    if (row === undefined) return;
+    const countsUntilMs = nowMs + windowSeconds * 1_000 + CLOCK_MARGIN_MS;
+    this.#sql.exec(
+      "UPDATE grant_log SET counts_until_ms = MIN(counts_until_ms, ?) WHERE nonce = ?",
+      countsUntilMs,
+      nonce,
+    );
+    this.#windows.get(windowKey(row.policy, row.partition))?.settle(nonce, countsUntilMs);
+  }
+
+  /** The origin's own limiter refuses the policy for a while; asking it again could only prolong that. */
+  block(policy: PolicyName, untilMs: number): void {
+    this.#sql.exec(
+      `INSERT INTO origin_block (policy, until_ms) VALUES (?, ?)
+       ON CONFLICT (policy) DO UPDATE SET until_ms = MAX(until_ms, excluded.until_ms)`,
+      policy,
+      untilMs,
+    );
+  }
+
+  /** Latest instant at which any grant made so far can be used. */
+  latestDeadlineMs(): number {
+    return (
+      this.#sql.exec<{ latest: number | null }>("SELECT MAX(usable_until_ms) AS latest FROM grant_log").one()
+        .latest ?? 0
+    );
+  }
+
+  #commit(ask: TokenAsk, window: RollingWindow): void {
+    const countsUntilMs = ask.reachesOriginUntilMs + ask.policy.windowSeconds * 1_000 + CLOCK_MARGIN_MS;
+    this.#sql.exec(
+      `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
+       VALUES (?, ?, ?, 1, ?, ?)`,
+      ask.nonce,
+      ask.policy.name,
+      ask.partition,
+      ask.usableUntilMs,
+      countsUntilMs,
+    );
+    window.spend({ nonce: ask.nonce, tokens: 1, countsUntilMs });
+  }
+
+  #window(policy: PolicyName, partition: string, nowMs: number): RollingWindow {
+    const key = windowKey(policy, partition);
+    let window = this.#windows.get(key);
+    if (window === undefined) {
+      window = new RollingWindow(this.#spent(policy, partition, nowMs));
+      this.#windows.set(key, window);
+    }
+    return window;
+  }
+
+  #spent(policy: PolicyName, partition: string, nowMs: number): Iterable<Spent> {
+    return this.#sql.exec<{ nonce: string; tokens: number; countsUntilMs: number }>(
+      `SELECT nonce, tokens, counts_until_ms AS countsUntilMs FROM grant_log
+       WHERE policy = ? AND partition = ? AND counts_until_ms > ?`,
+      policy,
+      partition,
+      nowMs,
+    );
+  }
+
+  #isGranted(nonce: string): boolean {
+    return this.#sql.exec("SELECT 1 FROM grant_log WHERE nonce = ?", nonce).toArray().length > 0;
+  }
+
+  #originBlockUntilMs(policy: PolicyName): number {
+    const rows = this.#sql.exec<{ until_ms: number }>(
+      "SELECT until_ms FROM origin_block WHERE policy = ?",
+      policy,
+    );
+    return rows.toArray()[0]?.until_ms ?? 0;
+  }
+
+  #prune(nowMs: number): void {
+    if (nowMs - this.#prunedAtMs < PRUNE_EVERY_MS) return;
+    this.#prunedAtMs = nowMs;
+    this.#sql.exec("DELETE FROM grant_log WHERE counts_until_ms <= ?", nowMs);
+  }
+}
+
+const windowKey = (policy: PolicyName, partition: string): string => `${policy} ${partition}`;
+
+/**
+ * Whole seconds, rounded up, so that whoever waits that long is not refused again. A token that is still on its
+ * way counts for a little longer than its window; what is announced to a caller who was admitted is the window.
+ */
+function answer(granted: boolean, policy: Policy, remaining: number, waitMs: number): TokenAnswer {
+  const seconds = Number.isFinite(waitMs) ? Math.ceil(waitMs / 1_000) : policy.windowSeconds;
+  const resetSeconds = granted ? Math.min(seconds, policy.windowSeconds) : seconds;
+  return { granted, quota: { policy, remaining, resetSeconds } };
+}

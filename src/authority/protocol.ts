@@ -1,0 +1,57 @@
+/**
+ * What isolates and a tenant's authority say to each other. Both sides of a rollout speak it at once, so fields
+ * are only ever added, and a reader ignores what it does not know.
+ */
+import type { DenialReason } from "../denial.ts";
+import type { Subscription } from "../entitlement/subscription.ts";
+import type { PolicyName, Quota } from "../quota/policy.ts";
+
+export const PROTOCOL_VERSION = 1;
+
+/** How far two clocks of the platform may disagree. */
+export const CLOCK_MARGIN_MS = 2_000;
+
+export interface LeaseAsk {
+  readonly v: typeof PROTOCOL_VERSION;
+  /** The tenant whose authority this is meant for: an object answers for its own tenant only. */
+  readonly tenantId: string;
+  /** SHA-256 hex of the credential. */
+  readonly digest: string;
+  /** Tokens are granted of this policy only. */
+  readonly policy: PolicyName;
+  /** The same ask sent again carries the same nonce and gets the same grant. */
+  readonly nonce: string;
+  /** Longest time (ms) from the start of a request's forwarding to the origin's response head. */
+  readonly settleWithinMs: number;
+}
+
+/** Refusals that only the authority can decide. */
+export type LeaseRefusal = Extract<
+  DenialReason,
+  "key_unknown" | "key_revoked" | "key_disabled" | "key_expired" | "subscription_inactive" | "rate_limited"
+>;
+
+export interface Grant {
+  readonly v: typeof PROTOCOL_VERSION;
+  readonly verdict: "granted" | LeaseRefusal;
+  readonly keyId: string;
+  readonly subscription: Subscription;
+  /** Requests that may be admitted on this grant. */
+  readonly tokens: number;
+  /** Null where the key or the subscription was refused: nothing was counted. */
+  readonly quota: Quota | null;
+  /** How long (ms) after the ask the grant may be used. */
+  readonly usableForMs: number;
+}
+
+/** What became of a token of policy `posts`: the origin has answered, or never will. */
+export interface Settlement {
+  readonly nonce: string;
+  /** Set when the origin itself answered 429: its own limiter refuses for that long. */
+  readonly originRetryAfterSeconds?: number;
+}
+
+/** From `effectiveBy` (RFC 3339, UTC) on no isolate admits on what was true before the change. */
+export interface ChangeReceipt {
+  readonly effectiveBy: string;
+}

@@ -1,0 +1,104 @@
+/** The rows of a tenant and of its keys: the truth that the rest of the authority decides on. */
+import type { Subscription, SubscriptionStatus } from "../entitlement/subscription.ts";
+import type { LimitOverrides } from "../quota/policy.ts";
+import { type CredentialRecord, RECORD_VERSION, type RecordState } from "./credential-record.ts";
+
+export interface Tenant {
+  readonly id: string;
+  readonly name: string;
+  readonly subscription: Subscription;
+  readonly limits: LimitOverrides;
+}
+
+export interface Key {
+  /** SHA-256 hex of the key. */
+  readonly digest: string;
+  readonly keyId: string;
+  readonly kind: CredentialRecord["kind"];
+  readonly state: RecordState;
+  readonly expiresAtMs: number | null;
+  readonly limits: LimitOverrides;
+  readonly generation: number;
+}
+
+interface TenantRow extends Record<string, SqlStorageValue> {
+  readonly id: string;
+  readonly name: string;
+  readonly subscription_status: SubscriptionStatus;
+  readonly current_period_end_ms: number | null;
+  readonly limits: string;
+}
+
+interface KeyRow extends Record<string, SqlStorageValue> {
+  readonly digest: string;
+  readonly key_id: string;
+  readonly kind: CredentialRecord["kind"];
+  readonly state: RecordState;
+  readonly expires_at_ms: number | null;
+  readonly limits: string;
+  readonly generation: number;
+}
+
+export class Registry {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  tenant(): Tenant | null {
+    const row = this.#sql.exec<TenantRow>("SELECT * FROM tenant").toArray()[0];
+    if (row === undefined) return null;
+    return {
+      id: row.id,
+      name: row.name,
+      subscription: { status: row.subscription_status, currentPeriodEndMs: row.current_period_end_ms },
+      limits: JSON.parse(row.limits) as LimitOverrides,
+    };
+  }
+
+  putTenant(tenant: Tenant): void {
+    this.#sql.exec("DELETE FROM tenant");
+    this.#sql.exec(
+      `INSERT INTO tenant (id, name, subscription_status, current_period_end_ms, limits) VALUES (?, ?, ?, ?, ?)`,
+      tenant.id,
+      tenant.name,
+      tenant.subscription.status,
+      tenant.subscription.currentPeriodEndMs,
+      JSON.stringify(tenant.limits),
+    );
+  }
+
+  key(digest: string): Key | null {
+    const row = this.#sql.exec<KeyRow>("SELECT * FROM key WHERE digest = ?", digest).toArray()[0];
+    if (row === undefined) return null;
+    return {
+      digest: row.digest,
+      keyId: row.key_id,
+      kind: row.kind,
+      state: row.state,
+      expiresAtMs: row.expires_at_ms,
+      limits: JSON.parse(row.limits) as LimitOverrides,
+      generation: row.generation,
+    };
+  }
+
+  putKey(key: Key): void {
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO key (digest, key_id, kind, state, expires_at_ms, limits, generation)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      key.digest,
+      key.keyId,
+      key.kind,
+      key.state,
+      key.expiresAtMs,
+      JSON.stringify(key.limits),
+      key.generation,
+    );
+  }
+}
+
+export function recordOf(tenantId: string, key: Key): CredentialRecord {
+  const { keyId, kind, state, generation } = key;
+  return { v: RECORD_VERSION, tenantId, keyId, kind, state, generation };
+}

@@ -1,0 +1,60 @@
+/**
+ * SQLite schema of a tenant's authority, as numbered migrations applied when the object wakes up. A migration
+ * that has been deployed is never edited; a change is a new one at the end.
+ */
+
+const MIGRATIONS: readonly string[] = [
+  `CREATE TABLE tenant (
+     id TEXT NOT NULL,
+     name TEXT NOT NULL,
+     subscription_status TEXT NOT NULL,
+     current_period_end_ms INTEGER,
+     limits TEXT NOT NULL
+   );
+   CREATE TABLE key (
+     digest TEXT PRIMARY KEY,
+     key_id TEXT NOT NULL,
+     kind TEXT NOT NULL,
+     state TEXT NOT NULL,
+     expires_at_ms INTEGER,
+     limits TEXT NOT NULL,
+     generation INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   -- Every grant, from before it is answered until its tokens no longer count.
+   CREATE TABLE grant_log (
+     nonce TEXT PRIMARY KEY,
+     policy TEXT NOT NULL,
+     partition TEXT NOT NULL,
+     tokens INTEGER NOT NULL,
+     usable_until_ms INTEGER NOT NULL,
+     counts_until_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   CREATE INDEX grant_log_counts_until ON grant_log (counts_until_ms);
+   -- The origin's own limiter has refused a policy until then.
+   CREATE TABLE origin_block (
+     policy TEXT PRIMARY KEY,
+     until_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   -- Writes that KV has not acknowledged yet.
+   CREATE TABLE outbox (
+     digest TEXT PRIMARY KEY,
+     record TEXT NOT NULL,
+     generation INTEGER NOT NULL,
+     writes_left INTEGER NOT NULL,
+     failures INTEGER NOT NULL,
+     due_at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;`,
+];
+
+export function migrate(storage: DurableObjectStorage): void {
+  const { sql } = storage;
+  sql.exec("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)");
+  const current =
+    sql.exec<{ version: number }>("SELECT version FROM schema_version").toArray()[0]?.version ?? 0;
+  if (current >= MIGRATIONS.length) return;
+  storage.transactionSync(() => {
+    for (const migration of MIGRATIONS.slice(current)) sql.exec(migration);
+    sql.exec("DELETE FROM schema_version");
+    sql.exec("INSERT INTO schema_version (version) VALUES (?)", MIGRATIONS.length);
+  });
+}

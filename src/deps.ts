@@ -1,0 +1,32 @@
+/** Composition root: the only file that turns bindings into what the pipeline works with. */
+import { AuthorityClient } from "./authority/client.ts";
+import type { Config } from "./config.ts";
+import type { Env } from "./env.ts";
+import type { Authenticator } from "./principal/authenticate.ts";
+import { CredentialIndex } from "./principal/credential-index.ts";
+import { FloodShield } from "./quota/flood-shield.ts";
+import type { Target } from "./route/canonical.ts";
+import type { FetchOrigin } from "./upstream/forward.ts";
+
+export interface Deps extends Authenticator {
+  readonly config: Config;
+  readonly fetchOrigin: FetchOrigin;
+  /** Whether the request came in under the origin's own host: forwarding it would only bring it back. */
+  readonly isOwnHost: (target: Target) => boolean;
+  readonly wallNowMs: () => number;
+}
+
+export function compose(env: Env, config: Config): Deps {
+  const { ORIGIN } = env;
+  return {
+    config,
+    credentials: new CredentialIndex(env.CREDENTIALS),
+    authority: new AuthorityClient(env.TENANT_AUTHORITY, config.authorityTimeoutMs, () => performance.now()),
+    flood: new FloodShield(env.FLOOD),
+    fetchOrigin:
+      ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init),
+    // A service binding leads to its Worker whatever the host in the URL.
+    isOwnHost: ({ host }) => ORIGIN === undefined && config.originHosts.has(host.toLowerCase()),
+    wallNowMs: () => Date.now(),
+  };
+}

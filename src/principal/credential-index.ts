@@ -1,0 +1,86 @@
+/**
+ * Digest → tenant and key, through KV `CREDENTIALS`, remembered in the isolate. Finding a credential here says
+ * whose it claims to be, nothing more: KV is up to a minute behind, so the tenant's authority has the last word.
+ */
+import { LRUCache } from "lru-cache";
+import { parseRecord } from "../authority/credential-record.ts";
+import { tagOf } from "../authority/tag.ts";
+import { type Credential, digestOf } from "../credential/credential.ts";
+import { deny, pass, type Result } from "../denial.ts";
+import { within } from "../timeout.ts";
+
+/** What a credential claims to be. */
+export interface CredentialClaim {
+  readonly tenantId: string;
+  readonly tag: string;
+  readonly digest: string;
+}
+
+const KV_TIMEOUT_MS = 2_000;
+/** KV's default: a shorter one buys nothing, since the authority decides. */
+const KV_CACHE_TTL_SECONDS = 60;
+const KNOWN = { max: 50_000, ttl: 300_000 };
+const REFUSED = { max: 50_000, ttl: 10_000 };
+
+export class CredentialIndex {
+  readonly #kv: KVNamespace;
+  /** By the raw credential, which saves the digest on the warm path; it never leaves memory. */
+  readonly #known = new LRUCache<string, CredentialClaim>(KNOWN);
+  readonly #refused = new LRUCache<string, Result<never>>(REFUSED);
+
+  constructor(kv: KVNamespace) {
+    this.#kv = kv;
+  }
+
+  /** The claim, if this isolate has it in memory. */
+  recall(credential: Credential): CredentialClaim | undefined {
+    return this.#known.get(credential.secret);
+  }
+
+  /** A refusal by KV a moment ago: whoever repeats a wrong key costs nothing. */
+  recallRefusal(credential: Credential): Result<never> | undefined {
+    return this.#refused.get(credential.secret);
+  }
+
+  /** Forgets a claim that the authority did not confirm, so that the next request reads KV again. */
+  forget(credential: Credential): void {
+    this.#known.delete(credential.secret);
+  }
+
+  /** Reads KV. An error, a time-out or a corrupt record is never a miss. */
+  async look(credential: Credential): Promise<Result<CredentialClaim>> {
+    const digest = digestOf(credential.secret);
+    let text: string | null;
+    try {
+      text = await within(KV_TIMEOUT_MS, this.#kv.get(digest, { cacheTtl: KV_CACHE_TTL_SECONDS }));
+    } catch (error) {
+      console.error(JSON.stringify({ event: "credentials_failed", digest, error: String(error) }));
+      return deny("credentials_unavailable", "The credential store could not be read", {
+        retryAfterSeconds: 5,
+      });
+    }
+    if (text === null)
+      return this.#refuse(credential, deny("key_unknown", "No tenant of this gateway has this key"));
+    const record = parseRecord(text);
+    if (record === null) {
+      console.error(JSON.stringify({ event: "credential_record_corrupt", digest }));
+      return deny("credentials_unavailable", "The credential's record is corrupt", { retryAfterSeconds: 60 });
+    }
+    // A tombstone is terminal, so that however old it is it is true.
+    const { tenantId, keyId } = record;
+    if (record.state === "revoked") {
+      return this.#refuse(
+        credential,
+        deny("key_revoked", "This key was revoked", { owner: { tenantId, keyId } }),
+      );
+    }
+    const claim = { tenantId, tag: tagOf(tenantId), digest };
+    this.#known.set(credential.secret, claim);
+    return pass(claim);
+  }
+
+  #refuse(credential: Credential, refusal: Result<never>): Result<never> {
+    this.#refused.set(credential.secret, refusal);
+    return refusal;
+  }
+}

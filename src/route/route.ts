@@ -1,0 +1,91 @@
+/**
+ * Target → Route: where a request goes, decided on the canonical path alone.
+ *
+ * Postiz (Express) matches paths without regard to case but throttles by a case-sensitive test, so
+ * `POST /public/V1/posts` is un-throttled there. Known paths are therefore forwarded in their canonical spelling.
+ */
+import { deny, pass, type Result } from "../denial.ts";
+import type { Target } from "./canonical.ts";
+import { OPERATIONS, type Operation, UNKNOWN_OPERATION } from "./operations.ts";
+
+export interface ProtectedRoute {
+  readonly kind: "protected";
+  /** Below the origin's base: `/public/v1/…`, canonical. */
+  readonly path: string;
+  readonly query: string;
+  readonly operation: Operation;
+}
+
+/** A path outside the public API, passed on as it came for those who front the whole host. */
+export interface UnprotectedRoute {
+  readonly kind: "unprotected";
+  readonly path: string;
+  readonly query: string;
+}
+
+export type Route = ProtectedRoute | UnprotectedRoute;
+
+const API = "/public/v1";
+const PROTECTED = /^(?:\/api)?\/public\/v1(?=\/|$)/i;
+
+/** Reserved for the gateway itself: never forwarded. */
+export function isGatewayPath(path: string): boolean {
+  return path === "/_gateway" || path.startsWith("/_gateway/");
+}
+
+export function resolveRoute(method: string, target: Target, forwardUnprotected: boolean): Result<Route> {
+  if (method === "TRACE") {
+    return deny("method_not_allowed", "TRACE would echo credentials and is never forwarded", {
+      allow: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+    });
+  }
+  const prefix = PROTECTED.exec(target.path)?.[0];
+  if (prefix !== undefined) {
+    const { path, operation } = match(method, target.path.slice(prefix.length));
+    return pass({ kind: "protected", path: API + path, query: target.query, operation });
+  }
+  if (forwardUnprotected) return pass({ kind: "unprotected", path: target.rawPath, query: target.query });
+  return deny("path_unknown", "Only /public/v1/… and /api/public/v1/… are served here");
+}
+
+interface Pattern {
+  readonly segments: readonly string[];
+  readonly byMethod: ReadonlyMap<string, Operation>;
+  /** The known path with a method that Postiz does not document. */
+  readonly otherwise: Operation;
+}
+
+/** Patterns by their number of segments; those with fewer parameters first, so that literals win. */
+const PATTERNS: ReadonlyMap<number, readonly Pattern[]> = index(OPERATIONS);
+
+function index(operations: readonly Operation[]): Map<number, Pattern[]> {
+  const byTemplate = Map.groupBy(operations, (operation) => operation.template);
+  const patterns = [...byTemplate].map(([template, known]) => ({
+    segments: template.slice(1).split("/"),
+    byMethod: new Map(known.map((operation) => [operation.method, operation])),
+    otherwise: { ...UNKNOWN_OPERATION, template },
+  }));
+  patterns.sort((a, b) => parameters(a) - parameters(b));
+  return Map.groupBy(patterns, (pattern) => pattern.segments.length);
+}
+
+const parameters = (pattern: Pattern): number =>
+  pattern.segments.filter((segment) => segment.startsWith(":")).length;
+
+/** HEAD is GET without a body, and counts the same (RFC 9110 §9.3.2; Postiz authenticates it like GET). */
+function match(method: string, path: string): { path: string; operation: Operation } {
+  const segments = path.slice(1).split("/");
+  for (const pattern of PATTERNS.get(segments.length) ?? []) {
+    if (!pattern.segments.every((known, i) => matches(known, segments[i]))) continue;
+    const canonical = pattern.segments.map((known, i) => (known.startsWith(":") ? segments[i] : known));
+    return {
+      path: `/${canonical.join("/")}`,
+      operation: pattern.byMethod.get(method === "HEAD" ? "GET" : method) ?? pattern.otherwise,
+    };
+  }
+  return { path, operation: UNKNOWN_OPERATION };
+}
+
+function matches(known: string, segment: string | undefined): boolean {
+  return known.startsWith(":") || known === segment?.toLowerCase();
+}

@@ -1,0 +1,62 @@
+/**
+ * One call to the origin, up to its response head. Everything that can go wrong before the head becomes a Denial
+ * here; what goes wrong after it is the answer's affair (`answer/relayed-response.ts`).
+ */
+import { deny, pass, type Result } from "../denial.ts";
+import { bodyForOrigin, type RequestBody } from "./request-body.ts";
+import { Stopwatch } from "./stopwatch.ts";
+
+export interface OriginCall {
+  readonly url: string;
+  readonly method: string;
+  readonly headers: Headers;
+  readonly body: RequestBody | null;
+  /** How long the origin may keep the gateway waiting before its response head. */
+  readonly timeoutMs: number;
+  /** The time limit holds whatever the client does: a rate window rests on it. */
+  readonly strict: boolean;
+  readonly maxBodyBytes: number;
+}
+
+export interface OriginAnswer {
+  readonly response: Response;
+  /** Bytes of the request's body that went to the origin, as far as they have. */
+  readonly bytesIn: () => number;
+}
+
+export type FetchOrigin = (url: string, init: RequestInit) => Promise<Response>;
+
+export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promise<Result<OriginAnswer>> {
+  const abort = new AbortController();
+  const watch = new Stopwatch(call.timeoutMs, () => abort.abort());
+  const upload = call.body && bodyForOrigin(call.body, call.maxBodyBytes, call.strict, watch);
+  if (upload === null) watch.start();
+  let bytesIn = call.body?.length ?? 0;
+  let tooLarge = false;
+  upload?.ended?.then(({ bytes, outcome }) => {
+    bytesIn = bytes;
+    tooLarge = outcome === "source_too_large";
+  });
+  try {
+    const response = await fetchOrigin(call.url, {
+      method: call.method,
+      headers: call.headers,
+      body: upload?.readable ?? null,
+      // `fetch` would follow to any host and take `Authorization` along.
+      redirect: "manual",
+      // Whatever the zone's cache rules: an authenticated answer is never another's.
+      cache: "no-store",
+      // Bytes stay as the origin encoded them; the runtime would decompress them.
+      encodeResponseBody: "manual",
+      signal: abort.signal,
+    });
+    return pass({ response, bytesIn: () => bytesIn });
+  } catch (error) {
+    if (watch.expired) return deny("origin_timeout", `The origin sent no answer within ${call.timeoutMs} ms`);
+    if (tooLarge) return deny("body_too_large", `At most ${call.maxBodyBytes} bytes are allowed`);
+    console.error(JSON.stringify({ event: "origin_failed", error: String(error) }));
+    return deny("origin_unreachable", "The origin refused or closed the connection before it answered");
+  } finally {
+    watch.retire();
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * A body on its way through the gateway: chunk by chunk, never held. Runs in either direction; tells how it
+ * ended, because an answer's event is written only then.
+ */
+import { Stopwatch } from "./stopwatch.ts";
+
+export interface RelayEnd {
+  readonly bytes: number;
+  /** Both sides finished properly, or one of them ended it early. */
+  readonly outcome: "complete" | "source_failed" | "source_stalled" | "source_too_large" | "sink_failed";
+}
+
+export interface Relay {
+  readonly readable: ReadableStream<Uint8Array>;
+  /** Never rejects. */
+  readonly ended: Promise<RelayEnd>;
+}
+
+export interface RelayLimits {
+  /** How long (ms) the source may pause; 0 for as long as it likes. */
+  readonly sourceIdleMs?: number;
+  /** Most bytes that may pass; 0 for no limit. */
+  readonly maxBytes?: number;
+  /** Runs while the sink takes its time, and only then. */
+  readonly sinkWatch?: Stopwatch;
+}
+
+/** `length` is the announced size, so that the framing of the message stays what it was; null where unknown. */
+export function relay(source: ReadableStream<Uint8Array>, length: number | null, limits: RelayLimits): Relay {
+  const { readable, writable } =
+    length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
+  return { readable, ended: pump(source, writable, limits) };
+}
+
+async function pump(
+  source: ReadableStream<Uint8Array>,
+  sink: WritableStream<Uint8Array>,
+  { sourceIdleMs = 0, maxBytes = 0, sinkWatch }: RelayLimits,
+): Promise<RelayEnd> {
+  const reader = source.getReader();
+  const writer = sink.getWriter();
+  const sourceWatch = sourceIdleMs > 0 ? new Stopwatch(sourceIdleMs, () => void reader.cancel()) : null;
+  let bytes = 0;
+  const end = async (outcome: RelayEnd["outcome"]): Promise<RelayEnd> => {
+    if (outcome !== "complete") await Promise.allSettled([writer.abort(new Error(outcome)), reader.cancel()]);
+    return { bytes, outcome };
+  };
+  for (;;) {
+    sourceWatch?.start();
+    const chunk = await reader.read().catch(() => null);
+    sourceWatch?.stop();
+    // Cancelling ends a pending read as if the source had finished.
+    if (sourceWatch?.expired) return end("source_stalled");
+    if (chunk === null) return end("source_failed");
+    bytes += chunk.value?.byteLength ?? 0;
+    if (maxBytes > 0 && bytes > maxBytes) return end("source_too_large");
+    sinkWatch?.start();
+    const taken = await (chunk.done ? writer.close() : writer.write(chunk.value)).then(
+      () => true,
+      () => false,
+    );
+    sinkWatch?.stop();
+    if (!taken) return end("sink_failed");
+    if (chunk.done) return end("complete");
+  }
+}

@@ -1,0 +1,87 @@
+/** Request fields for the origin, pure: what a client may not say is dropped, then the gateway speaks. */
+
+/** Connection-level fields (RFC 9110 §7.6.1), and what could steer the origin around the gateway's decision. */
+const DROPPED = new Set([
+  "connection",
+  "keep-alive",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "expect",
+  "host",
+  "content-length",
+  "forwarded",
+  "via",
+  "x-real-ip",
+  "true-client-ip",
+  "x-http-method-override",
+  "x-request-id",
+  "traceparent",
+  "tracestate",
+]);
+const DROPPED_PREFIXES = ["proxy-", "x-forwarded-", "cf-", "x-original-", "x-rewrite-", "x-postiz-gateway-"];
+
+export const PSEUDONYM = "postiz-gateway";
+
+export interface Identity {
+  /** What the origin is to see in `Authorization`; null leaves the client's own in place. */
+  readonly authorization: string | null;
+  readonly clientAddress: string | null;
+  /** `http` or `https`, as the client connected. */
+  readonly protocol: string;
+  readonly host: string;
+  readonly requestId: string;
+  readonly traceparent: string;
+  readonly tracestate: string | null;
+  readonly access: { readonly clientId: string; readonly clientSecret: string } | null;
+}
+
+export function originHeaders(incoming: Headers, identity: Identity): Headers {
+  const headers = new Headers();
+  const nominated = nominatedBy(incoming);
+  for (const [name, value] of incoming) {
+    if (!isDropped(name) && !nominated.has(name)) headers.append(name, value);
+  }
+  if (identity.authorization !== null) headers.set("Authorization", identity.authorization);
+  if (identity.clientAddress !== null) headers.set("X-Forwarded-For", identity.clientAddress);
+  headers.set("X-Forwarded-Proto", identity.protocol);
+  headers.set("X-Forwarded-Host", identity.host);
+  headers.set("X-Request-Id", identity.requestId);
+  headers.set("traceparent", identity.traceparent);
+  if (identity.tracestate !== null) headers.set("tracestate", identity.tracestate);
+  if (identity.access !== null) {
+    headers.set("CF-Access-Client-Id", identity.access.clientId);
+    headers.set("CF-Access-Client-Secret", identity.access.clientSecret);
+  }
+  const via = incoming.get("Via");
+  headers.set("Via", via === null ? `1.1 ${PSEUDONYM}` : `${via}, 1.1 ${PSEUDONYM}`);
+  return headers;
+}
+
+/** RFC 9110 §7.6.1: whatever `Connection` names belongs to this connection only. */
+export function nominatedBy(headers: Headers): ReadonlySet<string> {
+  const connection = headers.get("Connection");
+  if (connection === null) return NONE;
+  return new Set(
+    connection
+      .toLowerCase()
+      .split(",")
+      .map((name) => name.trim()),
+  );
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** `X_Real_IP` is `X-Real-IP` to servers that follow CGI naming. */
+function isDropped(name: string): boolean {
+  const canonical = name.includes("_") ? name.replaceAll("_", "-") : name;
+  return DROPPED.has(canonical) || DROPPED_PREFIXES.some((prefix) => canonical.startsWith(prefix));
+}
+
+/** RFC 9110 §7.6.3: a request whose `Via` already names this gateway is going in circles. */
+export function hasPassedHere(headers: Headers): boolean {
+  const via = headers.get("Via");
+  if (via === null) return false;
+  return via.split(",").some((hop) => hop.trim().split(/\s+/)[1]?.toLowerCase() === PSEUDONYM);
+}
