@@ -51,7 +51,7 @@ class InvalidVariable extends Error {
   readonly problem: ConfigProblem;
   constructor(variable: string, found: string | undefined, allowed: string) {
     super(variable);
-    this.problem = { variable, found: found === undefined ? "nothing" : JSON.stringify(found), allowed };
+    this.problem = { variable, found: isSet(found) ? JSON.stringify(found) : "nothing", allowed };
   }
 }
 

@@ -69,8 +69,9 @@ function index(operations: readonly Operation[]): Map<number, Pattern[]> {
   return Map.groupBy(patterns, (pattern) => pattern.segments.length);
 }
 
-const parameters = (pattern: Pattern): number =>
-  pattern.segments.filter((segment) => segment.startsWith(":")).length;
+function parameters(pattern: Pattern): number {
+  return pattern.segments.filter((segment) => segment.startsWith(":")).length;
+}
 
 /** HEAD is GET without a body, and counts the same (RFC 9110 §9.3.2; Postiz authenticates it like GET). */
 function match(method: string, path: string): { path: string; operation: Operation } {

@@ -3,6 +3,7 @@
  * here; what goes wrong after it is the answer's affair (`answer/relayed-response.ts`).
  */
 import { deny, pass, type Result } from "../denial.ts";
+import type { RelayEnd } from "./relay.ts";
 import { bodyForOrigin, type RequestBody } from "./request-body.ts";
 import { Stopwatch } from "./stopwatch.ts";
 
@@ -32,10 +33,13 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
   const upload = call.body && bodyForOrigin(call.body, call.maxBodyBytes, call.strict, watch);
   if (upload === null) watch.start();
   let bytesIn = call.body?.length ?? 0;
-  let tooLarge = false;
+  let cutShort: RelayEnd["outcome"] | null = null;
   upload?.ended?.then(({ bytes, outcome }) => {
     bytesIn = bytes;
-    tooLarge = outcome === "source_too_large";
+    if (outcome === "complete") return;
+    cutShort = outcome;
+    // Or the origin might take what it has for the whole body.
+    abort.abort();
   });
   try {
     const response = await fetchOrigin(call.url, {
@@ -52,11 +56,19 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
     });
     return pass({ response, bytesIn: () => bytesIn });
   } catch (error) {
-    if (watch.expired) return deny("origin_timeout", `The origin sent no answer within ${call.timeoutMs} ms`);
-    if (tooLarge) return deny("body_too_large", `At most ${call.maxBodyBytes} bytes are allowed`);
-    console.error(JSON.stringify({ event: "origin_failed", error: String(error) }));
-    return deny("origin_unreachable", "The origin refused or closed the connection before it answered");
+    return watch.expired
+      ? deny("origin_timeout", `The origin sent no answer within ${call.timeoutMs} ms`)
+      : failure(error, cutShort, call.maxBodyBytes);
   } finally {
     watch.retire();
   }
+}
+
+function failure(error: unknown, cutShort: RelayEnd["outcome"] | null, maxBodyBytes: number): Result<never> {
+  if (cutShort === "source_too_large")
+    return deny("body_too_large", `At most ${maxBodyBytes} bytes are allowed`);
+  if (cutShort === "source_failed")
+    return deny("request_malformed", "The request's body ended before it was complete");
+  console.error(JSON.stringify({ event: "origin_failed", error: String(error) }));
+  return deny("origin_unreachable", "The origin refused or closed the connection before it answered");
 }

@@ -1,0 +1,27 @@
+import { defineConfig } from "vitest/config";
+
+const built = ["test/support/global-setup.ts"];
+
+export default defineConfig({
+  test: {
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], sequence: { groupOrder: 0 } } },
+      // One workerd at a time: several starve each other on a small machine.
+      {
+        test: {
+          name: "runtime",
+          include: ["test/worker/**/*.test.ts", "test/local/**/*.test.ts"],
+          globalSetup: built,
+          fileParallelism: false,
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      // Last, because it reads what all the others have written.
+      { test: { name: "leaks", include: ["test/leaks.test.ts"], sequence: { groupOrder: 2 } } },
+    ],
+  },
+});
