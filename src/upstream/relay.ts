@@ -4,6 +4,8 @@
  */
 import { Stopwatch } from "./stopwatch.ts";
 
+const MAX_CHUNK_BYTES = 65_536;
+
 export interface RelayEnd {
   readonly bytes: number;
   /** Both sides finished properly, or one of them ended it early. */
@@ -29,17 +31,21 @@ export interface RelayLimits {
 export function relay(source: ReadableStream<Uint8Array>, length: number | null, limits: RelayLimits): Relay {
   const { readable, writable } =
     length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
-  return { readable, ended: pump(source, writable, limits) };
+  const chunkBytes = Math.max(1, Math.min(length ?? MAX_CHUNK_BYTES, MAX_CHUNK_BYTES));
+  return { readable, ended: pump(source, writable, chunkBytes, limits) };
 }
 
+/** One buffer goes back and forth between the two sides: a large body costs no more memory than a small one. */
 async function pump(
   source: ReadableStream<Uint8Array>,
   sink: WritableStream<Uint8Array>,
+  chunkBytes: number,
   { sourceIdleMs = 0, maxBytes = 0, sinkWatch }: RelayLimits,
 ): Promise<RelayEnd> {
-  const reader = source.getReader();
+  const reader = source.getReader({ mode: "byob" });
   const writer = sink.getWriter();
   const sourceWatch = sourceIdleMs > 0 ? new Stopwatch(sourceIdleMs, () => void reader.cancel()) : null;
+  let buffer = new Uint8Array(chunkBytes);
   let bytes = 0;
   const end = async (outcome: RelayEnd["outcome"]): Promise<RelayEnd> => {
     if (outcome !== "complete") await Promise.allSettled([writer.abort(new Error(outcome)), reader.cancel()]);
@@ -47,7 +53,7 @@ async function pump(
   };
   for (;;) {
     sourceWatch?.start();
-    const chunk = await reader.read().catch(() => null);
+    const chunk = await reader.read(buffer).catch(() => null);
     sourceWatch?.stop();
     // Cancelling ends a pending read as if the source had finished.
     if (sourceWatch?.expired) return end("source_stalled");
@@ -62,5 +68,6 @@ async function pump(
     sinkWatch?.stop();
     if (!taken) return end("sink_failed");
     if (chunk.done) return end("complete");
+    buffer = new Uint8Array(chunk.value.buffer);
   }
 }

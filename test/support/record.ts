@@ -4,8 +4,7 @@ import { join } from "node:path";
 
 export const RECORD_DIR = join(import.meta.dirname, "../../dist/test-record");
 
-mkdirSync(RECORD_DIR, { recursive: true });
-
 export function record(kind: "log" | "response" | "kv-key" | "start", text: string): void {
+  mkdirSync(RECORD_DIR, { recursive: true });
   appendFileSync(join(RECORD_DIR, `${kind}.txt`), `${text}\n`);
 }

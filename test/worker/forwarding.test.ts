@@ -1,0 +1,524 @@
+/** What reaches the origin, what comes back, and what happens when either breaks off. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import { Readable } from "node:stream";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { startGateway, type TestGateway } from "../support/gateway.ts";
+import { open, type Received, type Sent } from "../support/http.ts";
+import { until } from "../support/poll.ts";
+import { startTcpOrigin, type TcpOrigin } from "../support/tcp-origin.ts";
+
+const TEST = "/public/v1/_test";
+
+interface Arrival {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: readonly (readonly [string, string])[];
+  readonly firstByteAt?: number;
+  readonly bytes?: number;
+}
+
+describe("in front of the stand-in origin", () => {
+  let gateway: TestGateway;
+  let key: string;
+
+  beforeAll(async () => {
+    gateway = await startGateway({
+      vars: {
+        ORIGIN_ACCESS_CLIENT_ID: "access-id",
+        ORIGIN_ACCESS_CLIENT_SECRET: "access-secret-of-the-suite",
+      },
+    });
+    key = await gateway.tenant("forwarding");
+  });
+  afterAll(() => gateway.stop());
+  beforeEach(async () => {
+    await fetch(`${gateway.originUrl}/_origin/log`, { method: "DELETE" });
+  });
+
+  const get = (path: string, more: Sent = {}): Promise<Received> =>
+    gateway.send({ path, authorization: key, ...more });
+
+  async function arrival(): Promise<Arrival> {
+    const log = (await (await fetch(`${gateway.originUrl}/_origin/log`)).json()) as Arrival[];
+    if (log.length !== 1 || log[0] === undefined) throw new Error(`${log.length} requests at the origin`);
+    return log[0];
+  }
+
+  async function arrivedHeaders(): Promise<Headers> {
+    return new Headers((await arrival()).headers.map(([name, value]): [string, string] => [name, value]));
+  }
+
+  it.each([
+    ["/public/v1/posts?a=1&a=2&b=%20%2F+", "/public/v1/posts?a=1&a=2&b=%20%2F+"],
+    [
+      "/api//public/V1/Posts/?x=%zz&y=%5B%5D[]{}|^`\\~!*()$,:@;/../",
+      "/public/v1/posts?x=%zz&y=%5B%5D[]{}|^`\\~!*()$,:@;/../",
+    ],
+    ["/public/v1/posts/AbC-1%2e2", "/public/v1/posts/AbC-1.2"],
+    ["/public/v1/Unknown/Path", "/public/v1/Unknown/Path"],
+    ["/public/v1/posts?", "/public/v1/posts?"],
+  ])("forwards %s as %s: path canonical, query as it came", async (path, expected) => {
+    await get(path);
+    expect((await arrival()).url.replace(gateway.originUrl, "")).toBe(expected);
+  });
+
+  it.each(["Bearer ", "bearer ", "BEARER   ", ""])(
+    "sends the credential raw when it came with %j",
+    async (scheme) => {
+      const received = await gateway.send({ path: `${TEST}/echo`, authorization: `${scheme}${key}` });
+      expect(received.status).toBe(200);
+      expect((await arrivedHeaders()).get("Authorization")).toBe(key);
+    },
+  );
+
+  it("never lets a client say who it is, who sent it or which connection it came by", async () => {
+    const spoofed = [
+      "Forwarded",
+      "X-Forwarded-For",
+      "X-Forwarded-Host",
+      "X-Forwarded-Proto",
+      "X-Forwarded-Port",
+      "X-Real-IP",
+      "True-Client-IP",
+      "CF-Connecting-IP",
+      "CF-Access-Client-Secret",
+      "CF-Ray",
+      "X-Original-URL",
+      "X-Rewrite-URL",
+      "X-HTTP-Method-Override",
+      "X-Postiz-Gateway-Tenant",
+      "Proxy-Authorization",
+      "Proxy-Connection",
+      "Expect-Nothing",
+      "X_Forwarded_For",
+      "X_Real_IP",
+      "X-Request-Id",
+      "X-Private",
+    ];
+    const headers: [string, string][] = spoofed.map((name) => [name, "spoofed-198.51.100.9"]);
+    headers.push(
+      ["Connection", "keep-alive, X-Private, Authorization"],
+      ["X-Kept", "kept"],
+      ["User-Agent", "n8n"],
+    );
+    const received = await get(`${TEST}/echo`, { headers, cf: { clientIp: "203.0.113.7:4711" } });
+    expect(received.status).toBe(200);
+    const { headers: arrived } = await arrival();
+    expect(arrived.filter(([, value]) => value.includes("spoofed")).map(([name]) => name)).toEqual([
+      "expect-nothing",
+    ]);
+    const byName = await arrivedHeaders();
+    expect(byName.get("X-Forwarded-For")).toBe("203.0.113.7");
+    expect(byName.get("X-Forwarded-Proto")).toBe("http");
+    expect(byName.get("X-Forwarded-Host")).toBe(gateway.url.replace("http://", ""));
+    expect(byName.get("X-Request-Id")).toBe(received.headers.get("X-Request-Id"));
+    expect(byName.get("Via")).toBe("1.1 postiz-gateway");
+    expect(byName.get("Authorization")).toBe(key);
+    expect(byName.get("CF-Access-Client-Id")).toBe("access-id");
+    expect(byName.get("CF-Access-Client-Secret")).toBe("access-secret-of-the-suite");
+    expect([byName.get("X-Kept"), byName.get("User-Agent")]).toEqual(["kept", "n8n"]);
+  });
+
+  it("takes CF-Connecting-IP for the client's address on Cloudflare, and nothing where the platform tells nothing", async () => {
+    const header: Sent["headers"] = [["CF-Connecting-IP", "2001:db8::7"]];
+    await get(`${TEST}/echo`, { headers: header, cf: { colo: "FRA" } });
+    expect((await arrivedHeaders()).get("X-Forwarded-For")).toBe("2001:db8::7");
+    await fetch(`${gateway.originUrl}/_origin/log`, { method: "DELETE" });
+    await get(`${TEST}/echo`, { headers: header });
+    expect((await arrivedHeaders()).get("X-Forwarded-For")).toBeNull();
+  });
+
+  it("appends itself to Via", async () => {
+    await get(`${TEST}/echo`, { headers: [["Via", "1.0 fred"]] });
+    expect((await arrivedHeaders()).get("Via")).toBe("1.0 fred, 1.1 postiz-gateway");
+  });
+
+  const TRACE = "0af7651916cd43dd8448eb211c80319c";
+  const PARENT = "b7ad6b7169203331";
+  it.each([
+    ["valid", `00-${TRACE}-${PARENT}-01`, TRACE, "01"],
+    ["of a future version", `cc-${TRACE}-${PARENT}-03-what-the-future-will-be`, TRACE, "03"],
+    ["of version ff", `ff-${TRACE}-${PARENT}-01`, null, "02"],
+    ["of version 00 with more fields", `00-${TRACE}-${PARENT}-01-more`, null, "02"],
+    ["with a zero trace id", `00-${"0".repeat(32)}-${PARENT}-01`, null, "02"],
+    ["with a zero parent id", `00-${TRACE}-${"0".repeat(16)}-01`, null, "02"],
+    ["in upper case", `00-${TRACE.toUpperCase()}-${PARENT}-01`, null, "02"],
+    ["malformed", "garbage", null, "02"],
+    ["missing", null, null, "02"],
+  ])("continues or begins a trace where traceparent is %s", async (_, traceparent, traceId, flags) => {
+    const headers: [string, string][] =
+      traceparent === null
+        ? []
+        : [
+            ["traceparent", traceparent],
+            ["tracestate", "a=1"],
+          ];
+    const received = await get(`${TEST}/echo`, { headers });
+    const arrived = await arrivedHeaders();
+    const [version, trace, parent, sentFlags] = (arrived.get("traceparent") ?? "").split("-");
+    expect(version).toBe("00");
+    expect(trace).toMatch(/^[0-9a-f]{32}$/);
+    if (traceId !== null) expect(trace).toBe(traceId);
+    else expect(trace).not.toBe(TRACE);
+    expect(parent).toMatch(/^[0-9a-f]{16}$/);
+    expect(parent).not.toBe(PARENT);
+    expect(sentFlags).toBe(flags);
+    expect(arrived.get("tracestate")).toBe(traceId === null ? null : "a=1");
+    expect((await gateway.eventOf(received)).traceId).toBe(trace);
+  });
+
+  it("begins a new trace where traceparent is duplicated", async () => {
+    const line: [string, string] = ["traceparent", `00-${TRACE}-${PARENT}-01`];
+    await get(`${TEST}/echo`, { headers: [line, line] });
+    expect((await arrivedHeaders()).get("traceparent")).not.toContain(TRACE);
+  });
+
+  it("hands back several Set-Cookie lines as several", async () => {
+    const received = await get(`${TEST}/cookies`);
+    const cookies = received.rawHeaders.filter(
+      (_, i, all) => i % 2 === 1 && all[i - 1]?.toLowerCase() === "set-cookie",
+    );
+    expect(cookies).toHaveLength(2);
+    expect(cookies.every((cookie) => cookie.includes("Expires="))).toBe(true);
+  });
+
+  it.each([204, 304])("hands back %d without a body, its ETag intact", async (status) => {
+    const received = await get(`${TEST}/status/${status}`);
+    expect([received.status, received.body, received.headers.get("ETag")]).toEqual([
+      status,
+      "",
+      '"demo-status-1"',
+    ]);
+    expect(await gateway.eventOf(received)).toMatchObject({ status, outcome: "forwarded", bytesOut: 0 });
+  });
+
+  it("answers HEAD with the length of GET and no body", async () => {
+    const got = await get(`${TEST}/range`);
+    const head = await get(`${TEST}/range`, { method: "HEAD" });
+    expect([head.status, head.body]).toEqual([200, ""]);
+    expect(head.headers.get("Content-Length")).toBe(String(got.bytes.length));
+  });
+
+  it("passes ranges through", async () => {
+    const part = await get(`${TEST}/range`, { headers: [["Range", "bytes=10-19"]] });
+    expect([part.status, part.bytes.length, part.headers.get("Content-Range")]).toEqual([
+      206,
+      10,
+      "bytes 10-19/1000",
+    ]);
+    expect((await get(`${TEST}/range`, { headers: [["Range", "bytes=2000-"]] })).status).toBe(416);
+  });
+
+  it.each(["gzip", "gzip-chunked"])("passes %s through as the origin encoded it", async (route) => {
+    const direct = await fetch(`${gateway.originUrl}${TEST}/${route}`, { headers: { Authorization: key } });
+    const plain = await direct.text();
+    const received = await get(`${TEST}/${route}`, { headers: [["Accept-Encoding", "gzip"]] });
+    expect(received.headers.get("Content-Encoding")).toBe("gzip");
+    expect(gunzipSync(received.bytes).toString()).toBe(plain);
+    if (route === "gzip") expect(received.headers.get("Content-Length")).toBe(String(received.bytes.length));
+    expect((await gateway.eventOf(received)).bytesOut).toBe(received.bytes.length);
+  });
+
+  it("hands back redirects instead of following them with the credential", async () => {
+    const received = await get(`${TEST}/redirect?to=http://127.0.0.1:1/elsewhere`);
+    expect([received.status, received.headers.get("Location")]).toEqual([
+      302,
+      "http://127.0.0.1:1/elsewhere",
+    ]);
+  });
+
+  it("keeps a relayed 401 as it is and adds the challenge, without blaming the credential", async () => {
+    const received = await get(`${TEST}/status/401-empty`);
+    expect([received.status, received.body, received.headers.get("logout")]).toEqual([401, "", "true"]);
+    expect(received.headers.get("WWW-Authenticate")).toBe('Bearer realm="Postiz API"');
+    expect(received.headers.has("Proxy-Status")).toBe(false);
+  });
+
+  it("replaces the origin's rate fields and request id by its own", async () => {
+    const received = await get(`${TEST}/headers`);
+    expect(received.headers.get("X-RateLimit-Limit")).toBeNull();
+    expect(received.headers.get("RateLimit-Policy")).toBe('"api";q=600;w=60');
+    expect(received.headers.get("X-Request-Id")).not.toBe("the-origin-s-own");
+  });
+});
+
+function memoryOf(pid: number): { peakMb: number; nowMb: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const mb = (field: string) =>
+    Math.round(Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1_000);
+  return { peakMb: mb("VmHWM"), nowMb: mb("VmRSS") };
+}
+
+function workerdPid(): number {
+  const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, "utf8")
+    .trim()
+    .split(" ");
+  const pid = children
+    .map(Number)
+    .findLast((child) => readFileSync(`/proc/${child}/cmdline`, "utf8").includes("workerd"));
+  if (pid === undefined) throw new Error("no workerd among the children");
+  return pid;
+}
+
+describe("an upload of 200 MB", () => {
+  it("reaches the origin byte for byte, its first bytes before its last are sent, with flat memory", async () => {
+    const arrived = createHash("sha256");
+    let firstArrivedAtMs = 0;
+    let arrivedBytes = 0;
+    // In a process of its own kind: the memory measured is the gateway's alone.
+    const origin = createServer((request, response) => {
+      request.on("data", (chunk: Buffer) => {
+        firstArrivedAtMs ||= performance.now();
+        arrivedBytes += chunk.length;
+        arrived.update(chunk);
+      });
+      request.on("end", () => response.writeHead(201).end("ok"));
+    });
+    await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve));
+    const { port } = origin.address() as AddressInfo;
+    const gateway = await startGateway({ vars: { ORIGIN_URL: `http://127.0.0.1:${port}` } });
+    try {
+      const key = await gateway.tenant("uploader");
+      const block = Buffer.from(Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 31) % 251));
+      const sent = createHash("sha256");
+      let lastSentAtMs = 0;
+      const source = Readable.from(
+        (async function* () {
+          for (let i = 0; i < 200; i++) {
+            if (i === 100) await until("the first bytes at the origin", () => firstArrivedAtMs > 0);
+            sent.update(block);
+            lastSentAtMs = performance.now();
+            yield block;
+          }
+        })(),
+      );
+      const headers: Sent["headers"] = [["Content-Length", "200000000"]];
+      const before = memoryOf(workerdPid());
+      const upload: Sent = {
+        method: "POST",
+        path: "/public/v1/upload",
+        authorization: key,
+        headers,
+        body: source,
+      };
+      const received = await gateway.send(upload);
+      const { peakMb, nowMb } = memoryOf(workerdPid());
+      expect([received.status, received.body, arrivedBytes]).toEqual([201, "ok", 200_000_000]);
+      expect(arrived.digest("hex")).toBe(sent.digest("hex"));
+      expect(firstArrivedAtMs).toBeLessThan(lastSentAtMs);
+      expect((await gateway.eventOf(received)).bytesIn).toBe(200_000_000);
+      console.info(`200 MB upload: workerd ${before.nowMb} MB before, ${nowMb} MB after, peak ${peakMb} MB`);
+      expect(peakMb - before.nowMb).toBeLessThan(50);
+    } finally {
+      await gateway.stop();
+      origin.close();
+    }
+  }, 60_000);
+});
+
+describe("in front of an origin that misbehaves", () => {
+  let origin: TcpOrigin;
+  let gateway: TestGateway;
+  let key: string;
+
+  beforeAll(async () => {
+    origin = await startTcpOrigin();
+    gateway = await startGateway({ vars: { ORIGIN_URL: origin.url, ORIGIN_TIMEOUT_MS: "400" } });
+    key = await gateway.tenant("misbehaved");
+  });
+  afterAll(async () => {
+    await gateway.stop();
+    await origin.stop();
+  });
+
+  const get = () => gateway.send({ path: "/public/v1/users", authorization: key });
+
+  it.each([
+    ["closes at once", "", 502, "origin_unreachable"],
+    ["sends junk", "hello\r\n\r\n", 502, "origin_unreachable"],
+    ["closes in the middle of its head", "HTTP/1.1 200 OK\r\nContent-Le", 502, "origin_unreachable"],
+  ])("is %3$s when it %s", async (_, bytes, status, code) => {
+    origin.behave((socket) => socket.end(bytes));
+    const received = await get();
+    expect([received.status, JSON.parse(received.body).code]).toEqual([status, code]);
+    expect(received.headers.get("Proxy-Status")).toContain(`details="${code}"`);
+    expect(await gateway.eventOf(received)).toMatchObject({ outcome: code, source: "upstream", status });
+  });
+
+  it("is 504 within the deadline when it never answers", async () => {
+    origin.behave(() => {});
+    const startedAt = performance.now();
+    const received = await get();
+    expect([received.status, JSON.parse(received.body).code]).toEqual([504, "origin_timeout"]);
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(399);
+    expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
+  });
+
+  it.each([
+    ["stops", "origin_timeout", (): void => {}],
+    ["closes", "origin_invalid", (close: () => void): void => close()],
+  ] as const)(
+    "breaks the connection off when the answer %s in the middle, and the event says %s",
+    async (_, outcome, then) => {
+      origin.behave((socket) => {
+        socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe first part", () =>
+          then(() => socket.end()),
+        );
+      });
+      const received = await get();
+      expect([received.status, received.body, received.cutShort]).toEqual([200, "the first part", true]);
+      expect(await gateway.eventOf(received)).toMatchObject({
+        outcome,
+        source: "upstream",
+        status: 200,
+        bytesOut: 14,
+      });
+    },
+  );
+
+  it("never sends what the origin's Connection field nominates, nor other connection-level fields", async () => {
+    origin.behave((socket) =>
+      socket.end(
+        "HTTP/1.1 200 OK\r\nConnection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n" +
+          "Proxy-Authenticate: Basic\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
+      ),
+    );
+    const received = await get();
+    expect([received.status, received.body, received.headers.get("X-Kept")]).toEqual([200, "ok", "1"]);
+    const names = [...received.headers.keys()];
+    expect(names.filter((name) => /^(x-private|proxy-authenticate)$/.test(name))).toEqual([]);
+    expect(received.headers.get("Keep-Alive")).not.toBe("timeout=5");
+  });
+
+  it("breaks a chunked answer off without its end, so that half an answer never looks whole", async () => {
+    origin.behave((socket) => {
+      socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", () => socket.end());
+    });
+    const received = await get();
+    expect([received.body, received.cutShort]).toEqual(["half", true]);
+    expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_invalid" });
+  });
+
+  it("lets a slow client take its time: the origin's deadline is not the client's", async () => {
+    origin.behave((socket) => {
+      socket.end(`HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n${"x".repeat(8_000_000)}`);
+    });
+    const response = await open(gateway.url, { path: "/public/v1/users", headers: [["Authorization", key]] });
+    // Longer than the origin's deadline, in which the client reads nothing.
+    const openedAt = performance.now();
+    await until("the deadline to pass", () => performance.now() > openedAt + 900);
+    let bytes = 0;
+    for await (const chunk of response) bytes += (chunk as Buffer).length;
+    expect(bytes).toBe(8_000_000);
+  });
+  it("gives an upload that outlasts the deadline its time, as long as the origin keeps reading", async () => {
+    origin.behave((socket) => {
+      socket.on("data", () => {
+        if ((origin.received.at(-1)?.length ?? 0) > 100_000)
+          socket.end("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok");
+      });
+    });
+    const source = Readable.from(
+      (async function* () {
+        for (let i = 0; i < 10; i++) {
+          const sentAt = performance.now();
+          yield Buffer.alloc(10_000);
+          await until("a slow line", () => performance.now() > sentAt + 80);
+        }
+      })(),
+    );
+    const headers: Sent["headers"] = [["Content-Length", "100000"]];
+    const received = await gateway.send({
+      method: "POST",
+      path: "/public/v1/upload",
+      authorization: key,
+      headers,
+      body: source,
+    });
+    expect([received.status, received.body]).toEqual([201, "ok"]);
+  });
+
+  it("aborts the origin's request when the client leaves in the middle of an upload", async () => {
+    origin.behave(() => {});
+    const closedBefore = origin.closed();
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(
+      `POST /public/v1/upload HTTP/1.1\r\nHost: gw\r\nAuthorization: ${key}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n`,
+    );
+    await until("the first bytes at the origin", () => origin.received.at(-1)?.includes("first"));
+    socket.destroy();
+    await until("the origin's connection closed", () => origin.closed() > closedBefore);
+    expect(origin.received.at(-1)?.toString()).not.toContain("\r\n0\r\n");
+    await until("its event", () =>
+      gateway.events.some((event) => event.route === "/upload" && event.outcome !== "forwarded"),
+    );
+  });
+
+  it("says so in the event when the client leaves in the middle of an answer, and lets the origin go", async () => {
+    origin.behave((socket) => {
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+      const more = () => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(100_000))) {}
+      };
+      socket.on("drain", more);
+      more();
+    });
+    const closedBefore = origin.closed();
+    const response = await open(gateway.url, {
+      path: "/public/v1/groups",
+      headers: [["Authorization", key]],
+    });
+    response.destroy();
+    const event = await until("the event", () => gateway.events.find(({ route }) => route === "/groups"));
+    expect(event).toMatchObject({ outcome: "forwarded", source: "client", status: 200 });
+    await until("the origin's connection closed", () => origin.closed() > closedBefore);
+  });
+
+  it("is 502 when it is down", async () => {
+    await origin.stop();
+    const received = await get();
+    expect([received.status, JSON.parse(received.body).code]).toEqual([502, "origin_unreachable"]);
+    expect(await gateway.eventOf(received)).toMatchObject({
+      outcome: "origin_unreachable",
+      source: "upstream",
+    });
+  });
+});
+
+describe("paths outside the public API", () => {
+  it("are passed on as they came where UNPROTECTED says so, but never as a way around the gateway", async () => {
+    const gateway = await startGateway({ vars: { UNPROTECTED: "forward" } });
+    try {
+      const passed = await gateway.send({ path: "/Some//Page/?q='1'", authorization: "Bearer dashboard" });
+      expect(passed.status).toBe(404);
+      const log = (await (await fetch(`${gateway.originUrl}/_origin/log`)).json()) as Arrival[];
+      expect(log.map(({ url }) => url.replace(gateway.originUrl, ""))).toEqual(["/Some//Page/?q=%271%27"]);
+      expect(
+        new Headers(log[0]?.headers.map(([n, v]): [string, string] => [n, v])).get("Authorization"),
+      ).toBe("Bearer dashboard");
+      expect(await gateway.eventOf(passed)).toMatchObject({
+        route: "unprotected",
+        outcome: "forwarded",
+        tenant: "",
+      });
+      for (const path of [
+        "//public/v1/users",
+        "/PUBLIC/v1/users",
+        "/%70ublic/v1/users",
+        "/api/public//v1/users",
+      ]) {
+        expect((await gateway.send({ path })).status).toBe(401);
+      }
+      for (const path of ["/x/../public/v1/users", "/x%2f..%2fpublic/v1", "/x\\public"]) {
+        expect((await gateway.send({ path })).status).toBe(400);
+      }
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
