@@ -4,8 +4,7 @@ const built = ["test/support/global-setup.ts"];
 
 export default defineConfig({
   test: {
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    reporters: ["default", ["json", { outputFile: "dist/test-report.json" }]],
     projects: [
       { test: { name: "unit", include: ["test/unit/**/*.test.ts"], sequence: { groupOrder: 0 } } },
       // One workerd at a time: several starve each other on a small machine.

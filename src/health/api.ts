@@ -7,7 +7,7 @@ import type { Target } from "../route/canonical.ts";
 import { VERSION } from "../version.ts";
 import { checkReadiness } from "./readiness.ts";
 
-export interface GatewayApiEnv {
+interface GatewayApiEnv {
   readonly gateway: Gateway;
   readonly env: Env;
   readonly target: Target;

@@ -50,7 +50,7 @@ export interface TestGateway {
   stop(): Promise<void>;
 }
 
-export interface TenantOptions {
+interface TenantOptions {
   readonly status?: "active" | "trialing" | "past_due" | "canceled" | "none" | "unknown";
   readonly currentPeriodEndMs?: number;
   readonly limits?: { postsPerHour?: number; apiPerMinute?: number };
