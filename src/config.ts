@@ -49,127 +49,126 @@ export function readConfig(env: Env): ConfigResult {
 
 class InvalidVariable extends Error {
   readonly problem: ConfigProblem;
-  constructor(variable: string, found: string | undefined, allowed: string) {
+  constructor(variable: string, found: string, allowed: string) {
     super(variable);
-    this.problem = { variable, found: isSet(found) ? JSON.stringify(found) : "nothing", allowed };
+    this.problem = { variable, found, allowed };
   }
 }
 
 function parse(env: Env): Config {
   requireBindings(env);
-  const origin = originUrl(env.ORIGIN_URL);
+  const origin = originUrl(env);
+  const defaultPort = origin.protocol === "https:" ? "443" : "80";
   return {
-    originBase: origin.origin + origin.pathname.replace(/\/$/, ""),
+    originBase: origin.origin + origin.pathname.replace(/\/+$/, ""),
     originRoot: origin.origin,
-    originHosts: new Set([
-      origin.host,
-      `${origin.hostname}:${origin.port || DEFAULT_PORTS[origin.protocol]}`,
-    ]),
-    originTimeoutMs: integer("ORIGIN_TIMEOUT_MS", env.ORIGIN_TIMEOUT_MS, 30_000, 1, 3_600_000),
-    authorityTimeoutMs: integer("AUTHORITY_TIMEOUT_MS", env.AUTHORITY_TIMEOUT_MS, 1_000, 1, 60_000),
+    originHosts: new Set([origin.host, `${origin.hostname}:${origin.port || defaultPort}`]),
+    originTimeoutMs: integer(env, "ORIGIN_TIMEOUT_MS", { byDefault: 30_000, min: 1, max: 3_600_000 }),
+    authorityTimeoutMs: integer(env, "AUTHORITY_TIMEOUT_MS", { byDefault: 1_000, min: 1, max: 60_000 }),
     originAccess: originAccess(env),
-    postsPerHour: integer("API_LIMIT", env.API_LIMIT, 30, 1, 1_000_000),
-    subscriptionsRequired: oneOf("SUBSCRIPTIONS", env.SUBSCRIPTIONS, ["off", "required"]) === "required",
-    subscriptionGraceDays: integer("SUBSCRIPTION_GRACE_DAYS", env.SUBSCRIPTION_GRACE_DAYS, 0, 0, 3_650),
-    forwardUnprotected: oneOf("UNPROTECTED", env.UNPROTECTED, ["refuse", "forward"]) === "forward",
-    maxBodyBytes: integer("MAX_BODY_BYTES", env.MAX_BODY_BYTES, 0, 0, Number.MAX_SAFE_INTEGER),
-    corsOrigins: corsOrigins(env.CORS_ORIGINS),
-    logEveryRequest: oneOf("LOG_REQUESTS", env.LOG_REQUESTS, ["refusals", "all"]) === "all",
+    postsPerHour: integer(env, "API_LIMIT", { byDefault: 30, min: 1, max: 1_000_000 }),
+    subscriptionsRequired: oneOf(env, "SUBSCRIPTIONS", ["off", "required"]) === "required",
+    subscriptionGraceDays: integer(env, "SUBSCRIPTION_GRACE_DAYS", { byDefault: 0, min: 0, max: 3_650 }),
+    forwardUnprotected: oneOf(env, "UNPROTECTED", ["refuse", "forward"]) === "forward",
+    maxBodyBytes: integer(env, "MAX_BODY_BYTES", { byDefault: 0, min: 0, max: Number.MAX_SAFE_INTEGER }),
+    corsOrigins: corsOrigins(env),
+    logEveryRequest: oneOf(env, "LOG_REQUESTS", ["refusals", "all"]) === "all",
   };
 }
 
 function requireBindings(env: Env): void {
-  if (!env.CREDENTIALS) throw new InvalidVariable("CREDENTIALS", undefined, "a KV namespace binding");
+  if (!env.CREDENTIALS) throw new InvalidVariable("CREDENTIALS", "nothing", "a KV namespace binding");
   if (!env.TENANT_AUTHORITY) {
-    throw new InvalidVariable(
-      "TENANT_AUTHORITY",
-      undefined,
-      "a Durable Object binding of class TenantAuthority",
-    );
+    const allowed = "a Durable Object binding of class TenantAuthority";
+    throw new InvalidVariable("TENANT_AUTHORITY", "nothing", allowed);
   }
 }
 
-/** An empty variable means "not set": dashboards and shells cannot easily express the difference. */
-const isSet = (value: string | undefined): value is string => value !== undefined && value !== "";
+type Variable = { [Name in keyof Env]: Env[Name] extends string | undefined ? Name : never }[keyof Env] &
+  string;
 
-const DEFAULT_PORTS: Readonly<Record<string, string>> = { "http:": "80", "https:": "443" };
+/**
+ * Text of a variable, or null where it is not set. Empty means not set: dashboards and shells cannot easily say
+ * the difference. wrangler.toml may hold numbers, which arrive as such.
+ */
+function textOf(env: Env, name: Variable): string | null {
+  const value: unknown = env[name];
+  if (value === undefined || value === "") return null;
+  if (typeof value === "string") return value;
+  if (typeof value === "number") return String(value);
+  throw new InvalidVariable(name, JSON.stringify(value), "text");
+}
 
-function originUrl(value: string | undefined): URL {
+const quoted = (text: string): string => (text === "" ? "nothing" : JSON.stringify(text));
+
+function originUrl(env: Env): URL {
   const allowed = 'an absolute http(s) URL without query, fragment or user name, such as "https://host/api"';
-  const url = isSet(value) && URL.canParse(value) ? new URL(value) : null;
-  if (
-    url === null ||
-    !/^https?:$/.test(url.protocol) ||
-    url.search ||
-    url.hash ||
-    url.username ||
-    url.password
-  ) {
-    // A user name or password in the URL is a secret: say that it is there, not what it is.
-    throw new InvalidVariable(
-      "ORIGIN_URL",
-      url?.username || url?.password ? "a URL with credentials" : value,
-      allowed,
-    );
+  const text = textOf(env, "ORIGIN_URL");
+  if (text === null) throw new InvalidVariable("ORIGIN_URL", "nothing", allowed);
+  // A user name or a password is a secret: say that there is one, not what it is.
+  if (text.includes("@")) throw new InvalidVariable("ORIGIN_URL", "a URL with a user name", allowed);
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol) || /[?#]/.test(text)) {
+    throw new InvalidVariable("ORIGIN_URL", quoted(text), allowed);
   }
-  if (/\/public(\/v1)?\/?$/i.test(url.pathname)) {
-    throw new InvalidVariable(
-      "ORIGIN_URL",
-      value,
-      `${allowed}: the base only, the gateway adds "/public/v1"`,
-    );
+  if (/\/public(\/v1)?\/*$/i.test(url.pathname)) {
+    const base = `${allowed}: the base only, the gateway adds "/public/v1"`;
+    throw new InvalidVariable("ORIGIN_URL", quoted(text), base);
   }
   return url;
 }
 
 function originAccess(env: Env): Config["originAccess"] {
-  const clientId = env.ORIGIN_ACCESS_CLIENT_ID;
-  const clientSecret = env.ORIGIN_ACCESS_CLIENT_SECRET;
-  if (!isSet(clientId) && !isSet(clientSecret)) return null;
-  const allowed =
-    "both of ORIGIN_ACCESS_CLIENT_ID and ORIGIN_ACCESS_CLIENT_SECRET in visible ASCII, or neither";
-  for (const [name, value] of Object.entries({
-    ORIGIN_ACCESS_CLIENT_ID: clientId,
-    ORIGIN_ACCESS_CLIENT_SECRET: clientSecret,
-  })) {
-    if (!isSet(value)) throw new InvalidVariable(name, undefined, allowed);
-    if (!/^[\x21-\x7e]+$/.test(value)) {
-      throw new InvalidVariable(name, `a value of ${value.length} characters`, allowed);
-    }
+  const clientId = visibleAscii(env, "ORIGIN_ACCESS_CLIENT_ID");
+  const clientSecret = visibleAscii(env, "ORIGIN_ACCESS_CLIENT_SECRET");
+  if (clientId !== null && clientSecret !== null) return { clientId, clientSecret };
+  if (clientId === null && clientSecret === null) return null;
+  const missing = clientId === null ? "ORIGIN_ACCESS_CLIENT_ID" : "ORIGIN_ACCESS_CLIENT_SECRET";
+  throw new InvalidVariable(missing, "nothing", "both halves of the service token, or neither");
+}
+
+/** For secrets: what was found is never said. */
+function visibleAscii(env: Env, name: Variable): string | null {
+  const text = textOf(env, name);
+  if (text !== null && !/^[\x21-\x7e]+$/.test(text)) {
+    throw new InvalidVariable(name, `a value of ${text.length} characters`, "visible ASCII characters only");
   }
-  return { clientId: clientId ?? "", clientSecret: clientSecret ?? "" };
+  return text;
 }
 
 function integer(
-  name: string,
-  value: string | undefined,
-  byDefault: number,
-  min: number,
-  max: number,
+  env: Env,
+  name: Variable,
+  { byDefault, min, max }: { byDefault: number; min: number; max: number },
 ): number {
-  if (!isSet(value)) return byDefault;
-  const parsed = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
-  if (!(parsed >= min && parsed <= max)) {
-    throw new InvalidVariable(name, value, `a whole number from ${min} to ${max}`);
-  }
-  return parsed;
+  const text = textOf(env, name);
+  if (text === null) return byDefault;
+  const parsed = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (parsed >= min && parsed <= max) return parsed;
+  throw new InvalidVariable(name, quoted(text), `a whole number from ${min} to ${max}`);
 }
 
 /** The first of `allowed` is the default. */
-function oneOf<T extends string>(name: string, value: string | undefined, allowed: readonly [T, ...T[]]): T {
-  if (!isSet(value)) return allowed[0];
-  const found = allowed.find((candidate) => candidate === value);
-  if (found === undefined) throw new InvalidVariable(name, value, allowed.map((a) => `"${a}"`).join(" or "));
-  return found;
+function oneOf<T extends string>(env: Env, name: Variable, allowed: readonly [T, ...T[]]): T {
+  const text = textOf(env, name);
+  const found = text === null ? allowed[0] : allowed.find((candidate) => candidate === text);
+  if (found !== undefined) return found;
+  throw new InvalidVariable(name, quoted(text ?? ""), allowed.map(quoted).join(" or "));
 }
 
-function corsOrigins(value: string | undefined): ReadonlySet<string> {
-  const origins = isSet(value) ? value.split(",").map((entry) => entry.trim()) : [];
+function corsOrigins(env: Env): ReadonlySet<string> {
+  const text = textOf(env, "CORS_ORIGINS");
+  const origins = text === null ? [] : text.split(",").map((entry) => entry.trim());
   for (const origin of origins) {
-    if (!URL.canParse(origin) || !/^https?:/.test(origin) || new URL(origin).origin !== origin) {
+    if (!isSerializedOrigin(origin)) {
       const allowed = 'origins as browsers send them, separated by commas: "https://app.example.com"';
-      throw new InvalidVariable("CORS_ORIGINS", origin, allowed);
+      throw new InvalidVariable("CORS_ORIGINS", quoted(origin), allowed);
     }
   }
   return new Set(origins);
+}
+
+/** As browsers write it (RFC 6454 §6.2): lower case, no default port, no path; and no wildcard, which none sends. */
+function isSerializedOrigin(text: string): boolean {
+  return /^https?:/.test(text) && !text.includes("*") && URL.canParse(text) && new URL(text).origin === text;
 }

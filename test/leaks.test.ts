@@ -31,7 +31,6 @@ it.each(SECRETS.map((secret) => [secret.slice(0, 6), secret]))(
   "never wrote the secret beginning with %s",
   (_, secret) => {
     for (const { name, text } of written) {
-      // The stand-in's echo is the one place that gives a request back, and it is the origin's.
       expect(text.includes(secret), name).toBe(false);
     }
   },

@@ -87,10 +87,9 @@ export const problemType = (baseUrl: string, reason: DenialReason): string =>
 
 /** RFC 9110 §12.5.1: named with a weight above 0. A wildcard is no wish for problem details. */
 export function wantsProblem(headers: Headers): boolean {
-  const accept = headers.get("Accept");
-  if (accept === null || !accept.includes("problem+json")) return false;
+  const accept = headers.get("Accept")?.toLowerCase();
+  if (accept === undefined || !accept.includes("problem+json")) return false;
   return accept
-    .toLowerCase()
     .split(",")
     .map((range) => range.split(";").map((part) => part.trim()))
     .some(

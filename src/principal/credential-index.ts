@@ -19,8 +19,12 @@ export interface CredentialClaim {
 const KV_TIMEOUT_MS = 2_000;
 /** KV's default: a shorter one buys nothing, since the authority decides. */
 const KV_CACHE_TTL_SECONDS = 60;
-const KNOWN = { max: 50_000, ttl: 300_000 };
-const REFUSED = { max: 50_000, ttl: 10_000 };
+/**
+ * Resolution 0: any other makes the cache wait for a timer to look at the clock again, and a timer dies with the
+ * request that set it.
+ */
+const KNOWN = { max: 50_000, ttl: 300_000, ttlResolution: 0 };
+const REFUSED = { max: 50_000, ttl: 10_000, ttlResolution: 0 };
 
 export class CredentialIndex {
   readonly #kv: KVNamespace;

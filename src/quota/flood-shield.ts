@@ -15,7 +15,8 @@ const REMEMBER_MS = 10_000;
 
 export class FloodShield {
   readonly #limiter: RateLimiter | undefined;
-  readonly #refused = new LRUCache<string, true>({ max: 10_000, ttl: REMEMBER_MS });
+  /** Resolution 0: the cache must not wait for a timer, which dies with the request that set it. */
+  readonly #refused = new LRUCache<string, true>({ max: 10_000, ttl: REMEMBER_MS, ttlResolution: 0 });
 
   constructor(limiter: RateLimiter | undefined) {
     this.#limiter = limiter;

@@ -73,20 +73,20 @@ function parameters(pattern: Pattern): number {
   return pattern.segments.filter((segment) => segment.startsWith(":")).length;
 }
 
-/** HEAD is GET without a body, and counts the same (RFC 9110 §9.3.2; Postiz authenticates it like GET). */
+/**
+ * HEAD is GET without a body, and counts the same (RFC 9110 §9.3.2; Postiz authenticates it like GET). The method
+ * helps to tell paths apart: `PUT /posts/GROUP/settings` is about a post called GROUP.
+ */
 function match(method: string, path: string): { path: string; operation: Operation } {
   const segments = path.slice(1).split("/");
-  for (const pattern of PATTERNS.get(segments.length) ?? []) {
-    if (!pattern.segments.every((known, i) => matches(known, segments[i]))) continue;
-    const canonical = pattern.segments.map((known, i) => (known.startsWith(":") ? segments[i] : known));
-    return {
-      path: `/${canonical.join("/")}`,
-      operation: pattern.byMethod.get(method === "HEAD" ? "GET" : method) ?? pattern.otherwise,
-    };
-  }
-  return { path, operation: UNKNOWN_OPERATION };
+  const asked = method === "HEAD" ? "GET" : method;
+  const fitting = (PATTERNS.get(segments.length) ?? []).filter((pattern) => fits(pattern, segments));
+  const pattern = fitting.find(({ byMethod }) => byMethod.has(asked)) ?? fitting[0];
+  if (pattern === undefined) return { path, operation: UNKNOWN_OPERATION };
+  const canonical = pattern.segments.map((known, i) => (known.startsWith(":") ? segments[i] : known));
+  return { path: `/${canonical.join("/")}`, operation: pattern.byMethod.get(asked) ?? pattern.otherwise };
 }
 
-function matches(known: string, segment: string | undefined): boolean {
-  return known.startsWith(":") || known === segment?.toLowerCase();
+function fits({ segments: known }: Pattern, segments: readonly string[]): boolean {
+  return known.every((segment, i) => segment.startsWith(":") || segment === segments[i]?.toLowerCase());
 }

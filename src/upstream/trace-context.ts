@@ -10,7 +10,7 @@ export interface TraceContext {
 }
 
 /** version "-" trace-id "-" parent-id "-" flags; a future version may add fields after another dash (§3.2.2). */
-const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[^,]*)?$/;
 const ZERO_TRACE = "0".repeat(32);
 const ZERO_PARENT = "0".repeat(16);
 /** The flags of version 00, level 2: sampled and random. */

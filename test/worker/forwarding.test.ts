@@ -69,7 +69,10 @@ describe("in front of the stand-in origin", () => {
   it.each(["Bearer ", "bearer ", "BEARER   ", ""])(
     "sends the credential raw when it came with %j",
     async (scheme) => {
-      const received = await gateway.send({ path: `${TEST}/echo`, authorization: `${scheme}${key}` });
+      const received = await gateway.send({
+        path: "/public/v1/is-connected",
+        authorization: `${scheme}${key}`,
+      });
       expect(received.status).toBe(200);
       expect((await arrivedHeaders()).get("Authorization")).toBe(key);
     },
@@ -105,7 +108,7 @@ describe("in front of the stand-in origin", () => {
       ["X-Kept", "kept"],
       ["User-Agent", "n8n"],
     );
-    const received = await get(`${TEST}/echo`, { headers, cf: { clientIp: "203.0.113.7:4711" } });
+    const received = await get("/public/v1/is-connected", { headers, cf: { clientIp: "203.0.113.7:4711" } });
     expect(received.status).toBe(200);
     const { headers: arrived } = await arrival();
     expect(arrived.filter(([, value]) => value.includes("spoofed")).map(([name]) => name)).toEqual([
@@ -125,15 +128,15 @@ describe("in front of the stand-in origin", () => {
 
   it("takes CF-Connecting-IP for the client's address on Cloudflare, and nothing where the platform tells nothing", async () => {
     const header: Sent["headers"] = [["CF-Connecting-IP", "2001:db8::7"]];
-    await get(`${TEST}/echo`, { headers: header, cf: { colo: "FRA" } });
+    await get("/public/v1/is-connected", { headers: header, cf: { colo: "FRA" } });
     expect((await arrivedHeaders()).get("X-Forwarded-For")).toBe("2001:db8::7");
     await fetch(`${gateway.originUrl}/_origin/log`, { method: "DELETE" });
-    await get(`${TEST}/echo`, { headers: header });
+    await get("/public/v1/is-connected", { headers: header });
     expect((await arrivedHeaders()).get("X-Forwarded-For")).toBeNull();
   });
 
   it("appends itself to Via", async () => {
-    await get(`${TEST}/echo`, { headers: [["Via", "1.0 fred"]] });
+    await get("/public/v1/is-connected", { headers: [["Via", "1.0 fred"]] });
     expect((await arrivedHeaders()).get("Via")).toBe("1.0 fred, 1.1 postiz-gateway");
   });
 
@@ -157,7 +160,7 @@ describe("in front of the stand-in origin", () => {
             ["traceparent", traceparent],
             ["tracestate", "a=1"],
           ];
-    const received = await get(`${TEST}/echo`, { headers });
+    const received = await get("/public/v1/is-connected", { headers });
     const arrived = await arrivedHeaders();
     const [version, trace, parent, sentFlags] = (arrived.get("traceparent") ?? "").split("-");
     expect(version).toBe("00");
@@ -173,7 +176,7 @@ describe("in front of the stand-in origin", () => {
 
   it("begins a new trace where traceparent is duplicated", async () => {
     const line: [string, string] = ["traceparent", `00-${TRACE}-${PARENT}-01`];
-    await get(`${TEST}/echo`, { headers: [line, line] });
+    await get("/public/v1/is-connected", { headers: [line, line] });
     expect((await arrivedHeaders()).get("traceparent")).not.toContain(TRACE);
   });
 

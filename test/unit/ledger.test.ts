@@ -1,0 +1,252 @@
+/** The ledger over a real SQLite: what is committed there is what a new object counts. */
+import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Ledger, type TokenAnswer } from "../../src/authority/ledger.ts";
+import { migrate } from "../../src/authority/schema.ts";
+import type { Policy } from "../../src/quota/policy.ts";
+
+const MARGIN_MS = 2_000;
+const START_MS = 1_790_000_000_000;
+
+/** What `ledger.ts` and `schema.ts` use of a Durable Object's storage. */
+class SqliteStorage {
+  readonly #db = new DatabaseSync(":memory:");
+  readonly sql = { exec: (text: string, ...values: SQLInputValue[]) => this.#exec(text, values) };
+
+  transactionSync(work: () => void): void {
+    this.#db.exec("BEGIN");
+    work();
+    this.#db.exec("COMMIT");
+  }
+
+  #exec(text: string, values: SQLInputValue[]) {
+    if (text.trim().split(";").length > 1) {
+      this.#db.exec(text);
+      return cursorOf([]);
+    }
+    return cursorOf(this.#db.prepare(text).all(...values));
+  }
+}
+
+function cursorOf(rows: unknown[]) {
+  return {
+    toArray: () => rows,
+    [Symbol.iterator]: () => rows[Symbol.iterator](),
+    one() {
+      if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}`);
+      return rows[0];
+    },
+  };
+}
+
+function newStorage(): SqlStorage {
+  const storage = new SqliteStorage() as unknown as DurableObjectStorage;
+  migrate(storage);
+  return storage.sql;
+}
+
+const policy = (name: Policy["name"], limit: number, windowSeconds = 60): Policy => ({
+  name,
+  limit,
+  windowSeconds,
+});
+
+interface Asked {
+  readonly nonce: string;
+  readonly partition: string;
+  readonly limit: number;
+  readonly grantedAtMs: number;
+  lastUseMs: number;
+  countsUntilMs: number;
+  readonly usedAt: number;
+}
+
+type Step =
+  | { kind: "ask"; partition: string; usableMs: number; settleMs: number; usedAt: number }
+  | { kind: "askAgain" | "settle"; which: number }
+  | { kind: "wait"; ms: number }
+  | { kind: "limit"; limit: number }
+  | { kind: "restart" };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant("ask" as const),
+      partition: fc.constantFrom("k1", "k1", "k2"),
+      usableMs: fc.nat(1_000),
+      settleMs: fc.nat(30_000),
+      usedAt: fc.constantFrom(0, 0.5, 1),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom("askAgain", "settle"), which: fc.nat(50) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("wait" as const),
+      ms: fc.oneof(fc.nat(5), fc.nat(10_000), fc.nat(180_000)),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("limit" as const), limit: fc.nat(5) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("restart" as const) }) },
+);
+
+/** A tenant's authority with its clients, as far as counting goes. */
+class Simulation {
+  readonly #sql = newStorage();
+  readonly grants: Asked[] = [];
+  #ledger = new Ledger(this.#sql);
+  #nowMs = START_MS;
+  #limit: number;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  run(step: Step): void {
+    const grant = "which" in step ? this.grants[step.which % Math.max(1, this.grants.length)] : undefined;
+    switch (step.kind) {
+      case "ask":
+        this.#ask(step);
+        return;
+      case "askAgain":
+        if (grant !== undefined && grant.countsUntilMs > this.#nowMs) this.#askAgain(grant);
+        return;
+      case "settle":
+        if (grant !== undefined) this.#settle(grant);
+        return;
+      case "wait":
+        this.#nowMs += step.ms;
+        return;
+      case "limit":
+        this.#limit = step.limit;
+        return;
+      case "restart":
+        this.#ledger = new Ledger(this.#sql);
+    }
+  }
+
+  #take(nonce: string, partition: string, usableUntilMs: number, reachesOriginUntilMs: number): TokenAnswer {
+    const ask = { nonce, policy: policy("api", this.#limit), partition, usableUntilMs, reachesOriginUntilMs };
+    return this.#ledger.take(ask, this.#nowMs);
+  }
+
+  #ask({ partition, usableMs, settleMs, usedAt }: Extract<Step, { kind: "ask" }>): void {
+    const nonce = `n${this.grants.length}`;
+    const lastUseMs = this.#nowMs + usableMs + settleMs;
+    const counting = this.#counting(partition).length;
+    const { granted, quota } = this.#take(nonce, partition, this.#nowMs + usableMs, lastUseMs);
+    expect(granted).toBe(counting < this.#limit);
+    expect(quota.remaining).toBe(Math.max(0, this.#limit - counting - 1));
+    if (!granted) return;
+    const countsUntilMs = lastUseMs + 60_000 + MARGIN_MS;
+    const { nowMs: grantedAtMs, limit } = { nowMs: this.#nowMs, limit: this.#limit };
+    this.grants.push({ nonce, partition, limit, grantedAtMs, lastUseMs, countsUntilMs, usedAt });
+  }
+
+  #counting(partition: string): Asked[] {
+    return this.grants.filter((g) => g.partition === partition && g.countsUntilMs > this.#nowMs);
+  }
+
+  #askAgain({ nonce, partition }: Asked): void {
+    const { granted, quota } = this.#take(nonce, partition, this.#nowMs + 1, this.#nowMs + 1);
+    expect(granted).toBe(true);
+    expect(quota.remaining).toBe(Math.max(0, this.#limit - this.#counting(partition).length));
+  }
+
+  #settle(grant: Asked): void {
+    this.#ledger.settle(grant.nonce, 60, this.#nowMs);
+    grant.lastUseMs = Math.min(grant.lastUseMs, this.#nowMs);
+    grant.countsUntilMs = Math.min(grant.countsUntilMs, this.#nowMs + 60_000 + MARGIN_MS);
+  }
+}
+
+describe("the ledger", () => {
+  it("admits no more than the limit in any window, restarts and repeated asks included, and no fewer", () => {
+    const history = fc.record({
+      limit: fc.integer({ min: 1, max: 4 }),
+      steps: fc.array(step, { maxLength: 60 }),
+    });
+    fc.assert(
+      fc.property(history, ({ limit, steps }) => {
+        const simulation = new Simulation(limit);
+        for (const step of steps) simulation.run(step);
+        const uses = simulation.grants.map(({ grantedAtMs, lastUseMs, usedAt, ...grant }) => {
+          return { atMs: grantedAtMs + (lastUseMs + MARGIN_MS - grantedAtMs) * usedAt, ...grant };
+        });
+        for (const { atMs: fromMs, partition } of uses) {
+          const inside = uses.filter(
+            (use) => use.partition === partition && use.atMs >= fromMs && use.atMs < fromMs + 60_000,
+          );
+          expect(inside.length).toBeLessThanOrEqual(inside.at(-1)?.limit ?? 0);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  const ask = (nonce: string, more: Partial<Parameters<Ledger["take"]>[0]> = {}) => ({
+    nonce,
+    policy: policy("posts", 2, 3_600),
+    partition: "",
+    usableUntilMs: START_MS + 1_000,
+    reachesOriginUntilMs: START_MS + 31_000,
+    ...more,
+  });
+
+  it("whoever waits for `resetSeconds` after a refusal is admitted", () => {
+    const ledger = new Ledger(newStorage());
+    ledger.take(ask("a"), START_MS);
+    ledger.take(ask("b"), START_MS);
+    const { granted, quota } = ledger.take(ask("c"), START_MS + 1);
+    expect({ granted, remaining: quota.remaining }).toEqual({ granted: false, remaining: 0 });
+    expect(quota.resetSeconds).toBe(3_600 + 31 + 2);
+    expect(ledger.take(ask("d"), START_MS + 1 + (quota.resetSeconds - 1) * 1_000).granted).toBe(false);
+    expect(ledger.take(ask("e"), START_MS + 1 + quota.resetSeconds * 1_000).granted).toBe(true);
+  });
+
+  it("announces no more than the window to a caller who was admitted", () => {
+    const { quota } = new Ledger(newStorage()).take(ask("a"), START_MS);
+    expect(quota).toEqual({ policy: policy("posts", 2, 3_600), remaining: 1, resetSeconds: 3_600 });
+  });
+
+  it("refuses for as long as the origin's own limiter does, from memory of SQLite, and for that policy only", () => {
+    const sql = newStorage();
+    new Ledger(sql).block("posts", START_MS + 10_000);
+    const ledger = new Ledger(sql);
+    ledger.block("posts", START_MS + 5_000);
+    expect(ledger.take(ask("a"), START_MS)).toMatchObject({
+      granted: false,
+      quota: { remaining: 0, resetSeconds: 10 },
+    });
+    expect(ledger.take(ask("b", { policy: policy("api", 2) }), START_MS).granted).toBe(true);
+    expect(ledger.take(ask("c"), START_MS + 9_999).granted).toBe(false);
+    expect(ledger.take(ask("d"), START_MS + 10_000).granted).toBe(true);
+  });
+
+  it("a grant made before the origin's block is granted again on its nonce", () => {
+    const ledger = new Ledger(newStorage());
+    ledger.take(ask("a"), START_MS);
+    ledger.block("posts", START_MS + 10_000);
+    expect(ledger.take(ask("a"), START_MS + 1).granted).toBe(true);
+  });
+
+  it("remembers the latest deadline it granted, over restarts", () => {
+    const sql = newStorage();
+    expect(new Ledger(sql).latestDeadlineMs()).toBe(0);
+    const ledger = new Ledger(sql);
+    ledger.take(ask("a", { usableUntilMs: START_MS + 5_000 }), START_MS);
+    ledger.take(ask("b", { usableUntilMs: START_MS + 1_000 }), START_MS);
+    ledger.settle("a", 3_600, START_MS + 10);
+    expect(new Ledger(sql).latestDeadlineMs()).toBe(START_MS + 5_000);
+  });
+
+  it("a limit of 0 refuses and names the window as the time to wait", () => {
+    const { granted, quota } = new Ledger(newStorage()).take(
+      ask("a", { policy: policy("posts", 0, 3_600) }),
+      START_MS,
+    );
+    expect({ granted, ...quota }).toMatchObject({ granted: false, remaining: 0, resetSeconds: 3_600 });
+  });
+});
