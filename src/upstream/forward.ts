@@ -36,7 +36,8 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
   let cutShort: RelayEnd["outcome"] | null = null;
   upload?.ended?.then(({ bytes, outcome }) => {
     bytesIn = bytes;
-    if (outcome === "complete") return;
+    // An origin that stops reading may still be answering: 413, for example.
+    if (outcome === "complete" || outcome === "sink_failed") return;
     cutShort = outcome;
     // Or the origin might take what it has for the whole body.
     abort.abort();
@@ -54,6 +55,11 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
       encodeResponseBody: "manual",
       signal: abort.signal,
     });
+    // Nothing else can be sent on: 101 has no request that asked for it, above 599 is not HTTP (RFC 9110 §15).
+    if (response.status < 200 || response.status > 599) {
+      await response.body?.cancel();
+      return deny("origin_invalid", `The origin answered with status ${response.status}`);
+    }
     return pass({ response, bytesIn: () => bytesIn });
   } catch (error) {
     return watch.expired

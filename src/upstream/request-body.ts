@@ -29,7 +29,7 @@ export function readBody(request: Request, maxBytes: number): Result<RequestBody
 /** `Content-Length` in bytes, or null where the sender did not say. */
 export function lengthOf(headers: Headers): number | null {
   const announced = headers.get("Content-Length");
-  return announced !== null && /^\d+$/.test(announced) ? Number(announced) : null;
+  return announced !== null && /^\d{1,15}$/.test(announced) ? Number(announced) : null;
 }
 
 /**

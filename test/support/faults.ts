@@ -25,6 +25,7 @@ let authorityMode = "throw";
 export class FaultyAuthority extends DurableObject {
   async lease(): Promise<unknown> {
     if (authorityMode === "hang") return new Promise(() => {});
+    if (authorityMode === "garbage") return { verdict: "granted", usableForMs: 1_000 };
     throw new Error("the object was reset");
   }
 

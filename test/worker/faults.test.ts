@@ -71,6 +71,38 @@ describe("an authority that fails", () => {
   );
 });
 
+describe("a bug of our own", () => {
+  it("is one 500 with the request id, one event, and a stack in the log only", async () => {
+    const gateway = await startGateway({ faultyAuthority: true });
+    try {
+      const record = {
+        v: 1,
+        tenantId: "faulty",
+        keyId: "k",
+        kind: "api_key",
+        state: "active",
+        generation: 1,
+      };
+      const { digestOf } = await import("../../src/credential/credential.ts");
+      await (await gateway.kv()).put(digestOf("known-key"), JSON.stringify(record));
+      await gateway.setFault("authority", "garbage");
+      const received = await gateway.send({ path: IS_CONNECTED, authorization: "known-key" });
+      expect([received.status, JSON.parse(received.body).code]).toEqual([500, "internal"]);
+      expect(received.body).not.toMatch(/TypeError|at /);
+      expect(await gateway.eventOf(received)).toMatchObject({
+        outcome: "internal",
+        source: "gateway",
+        status: 500,
+      });
+      const id = received.headers.get("X-Request-Id") ?? "none";
+      const logged = gateway.logs.map((line) => JSON.parse(line)).find((line) => line.event === "internal");
+      expect(logged).toMatchObject({ requestId: id, error: expect.stringContaining("TypeError") });
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
+
 describe("the flood shield", () => {
   let gateway: TestGateway;
   let key: string;

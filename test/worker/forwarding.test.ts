@@ -343,8 +343,15 @@ describe("in front of an origin that misbehaves", () => {
   it.each([
     ["closes at once", "", 502, "origin_unreachable"],
     ["sends junk", "hello\r\n\r\n", 502, "origin_unreachable"],
+    [
+      "switches protocols",
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+      502,
+      "origin_invalid",
+    ],
+    ["answers with status 999", "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", 502, "origin_invalid"],
     ["closes in the middle of its head", "HTTP/1.1 200 OK\r\nContent-Le", 502, "origin_unreachable"],
-  ])("is %3$s when it %s", async (_, bytes, status, code) => {
+  ])("answers for an origin that %s", async (_, bytes, status, code) => {
     origin.behave((socket) => socket.end(bytes));
     const received = await get();
     expect([received.status, JSON.parse(received.body).code]).toEqual([status, code]);
@@ -443,6 +450,24 @@ describe("in front of an origin that misbehaves", () => {
       body: source,
     });
     expect([received.status, received.body]).toEqual([201, "ok"]);
+  });
+
+  it("hands back an answer that comes before the upload has ended", async () => {
+    const tooLarge = `too large ${"x".repeat(100_000)}`;
+    origin.behave((socket) => {
+      socket.write(
+        `HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: ${tooLarge.length}\r\n\r\n`,
+      );
+      socket.end(tooLarge);
+    });
+    const received = await gateway.send({
+      method: "POST",
+      path: "/public/v1/upload",
+      authorization: key,
+      body: Buffer.alloc(8_000_000),
+    });
+    expect([received.status, received.body.length, received.cutShort]).toEqual([413, tooLarge.length, false]);
+    expect(await gateway.eventOf(received)).toMatchObject({ outcome: "forwarded", status: 413 });
   });
 
   it("aborts the origin's request when the client leaves in the middle of an upload", async () => {
