@@ -96,7 +96,7 @@ function textOf(env: Env, name: Variable): string | null {
   if (value === undefined || value === "") return null;
   if (typeof value === "string") return value;
   if (typeof value === "number") return String(value);
-  throw new InvalidVariable(name, JSON.stringify(value), "text");
+  throw new InvalidVariable(name, value === null ? "null" : `a value of type ${typeof value}`, "text");
 }
 
 const quoted = (text: string): string => (text === "" ? "nothing" : JSON.stringify(text));
@@ -105,11 +105,11 @@ function originUrl(env: Env): URL {
   const allowed = 'an absolute http(s) URL without query, fragment or user name, such as "https://host/api"';
   const text = textOf(env, "ORIGIN_URL");
   if (text === null) throw new InvalidVariable("ORIGIN_URL", "nothing", allowed);
-  // A user name or a password is a secret: say that there is one, not what it is.
-  if (text.includes("@")) throw new InvalidVariable("ORIGIN_URL", "a URL with a user name", allowed);
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !/^https?:$/.test(url.protocol) || /[?#]/.test(text)) {
-    throw new InvalidVariable("ORIGIN_URL", quoted(text), allowed);
+  if (url === null || !/^https?:$/.test(url.protocol) || /[?#]/.test(text) || url.username || url.password) {
+    // A user name or a password is a secret: say that there may be one, not what it is.
+    const found = text.includes("@") ? 'something with an "@"' : quoted(text);
+    throw new InvalidVariable("ORIGIN_URL", found, allowed);
   }
   if (/\/public(\/v1)?\/*$/i.test(url.pathname)) {
     const base = `${allowed}: the base only, the gateway adds "/public/v1"`;

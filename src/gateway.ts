@@ -35,5 +35,6 @@ function assemble(env: Env): Gateway {
   };
 }
 
-export const problemText = ({ variable, found, allowed }: ConfigProblem): string =>
-  `${variable} is ${found}; allowed is ${allowed}`;
+/** For anyone to read, so without the value. */
+export const problemText = ({ variable }: ConfigProblem): string =>
+  `${variable} can't be used; the gateway's log says what was found and what is allowed`;

@@ -5,7 +5,7 @@
  *
  * Each stage takes what the one before returned, or the request ends there with a Denial.
  */
-import { type RelayedAnswer, relayAnswer } from "./answer/relayed-response.ts";
+import { apiHeaders, endToEndHeaders, type RelayedAnswer, relayAnswer } from "./answer/relayed-response.ts";
 import { readCredential } from "./credential/credential.ts";
 import { pass, type Result } from "./denial.ts";
 import type { Deps } from "./deps.ts";
@@ -81,10 +81,8 @@ export async function serveProtected(
   if (isPost) waitUntil(authority.settle(principal.value.tag, settlementOf(exchange.requestId, origin)));
   if (!origin.ok) return origin;
   const { response, bytesIn } = origin.value;
-  return pass({
-    answer: relayAnswer(response, request.method, quotaAfter(response, quota), timeoutMs),
-    bytesIn,
-  });
+  const headers = apiHeaders(response, quotaAfter(response, quota));
+  return pass({ answer: relayAnswer(response, headers, request.method, timeoutMs), bytesIn });
 }
 
 /** For those who front the whole host: passed on as it came, credential and all, and answered as it is. */
@@ -112,7 +110,8 @@ export async function serveUnprotected(
   const origin = await forward(call, deps.fetchOrigin);
   if (!origin.ok) return origin;
   const { response, bytesIn } = origin.value;
-  return pass({ answer: relayAnswer(response, request.method, null, config.originTimeoutMs), bytesIn });
+  const headers = endToEndHeaders(response);
+  return pass({ answer: relayAnswer(response, headers, request.method, config.originTimeoutMs), bytesIn });
 }
 
 function headersFor(

@@ -13,10 +13,10 @@ const EXPOSED = [
 const METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const PREFLIGHT_SECONDS = "600";
 
-/** Adds to an answer what lets a script of an allowed origin read it. */
+/** Adds to an answer what lets a script of an allowed origin, and of no other, read it. */
 export function allowOrigin(headers: Headers, request: Headers, allowed: ReadonlySet<string>): void {
   if (allowed.size === 0) return;
-  headers.append("Vary", "Origin");
+  if (!/\borigin\b/i.test(headers.get("Vary") ?? "")) headers.append("Vary", "Origin");
   const origin = request.get("Origin");
   if (origin === null || !allowed.has(origin)) return;
   headers.set("Access-Control-Allow-Origin", origin);

@@ -15,14 +15,19 @@ export interface RelayedAnswer {
 /** Connection-level fields (RFC 9110 §7.6.1) that the runtime itself lets through. */
 const HOP_BY_HOP = ["Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Upgrade"];
 
+const CORS_FIELDS = [
+  "Access-Control-Allow-Origin",
+  "Access-Control-Allow-Credentials",
+  "Access-Control-Expose-Headers",
+];
+
 /** `idleMs`: how long the origin may pause within its answer before the connection is given up. */
 export function relayAnswer(
   origin: Response,
+  headers: Headers,
   method: string,
-  quota: Quota | null,
   idleMs: number,
 ): RelayedAnswer {
-  const headers = answerHeaders(origin, quota);
   const init = { status: origin.status, statusText: origin.statusText, headers };
   // No body on HEAD, 204 and 304 (RFC 9110 §6.4.1); their Content-Length speaks of the GET.
   if (origin.body === null || method === "HEAD") {
@@ -32,10 +37,18 @@ export function relayAnswer(
   return { response: new Response(readable, { ...init, encodeBody: "manual" }), ended };
 }
 
-function answerHeaders(origin: Response, quota: Quota | null): Headers {
+/** As the origin sent them, less what belongs to its connection alone. */
+export function endToEndHeaders(origin: Response): Headers {
   const headers = new Headers(origin.headers);
   for (const name of nominatedBy(origin.headers)) headers.delete(name);
   for (const name of HOP_BY_HOP) headers.delete(name);
+  return headers;
+}
+
+/** Of an answer of the public API: limits and cross-origin access are the gateway's to tell. */
+export function apiHeaders(origin: Response, quota: Quota): Headers {
+  const headers = endToEndHeaders(origin);
+  for (const name of CORS_FIELDS) headers.delete(name);
   setRateHeaders(headers, quota, origin.status !== 429);
   // RFC 9110 §15.5.2: a 401 must carry a challenge, which Postiz's do not. It may be about a channel.
   if (origin.status === 401) headers.set("WWW-Authenticate", bearerChallenge(null));

@@ -1,5 +1,5 @@
 /** The isolate's side of a lease: one call, bounded in time, retried once where that is safe. */
-import { TimeoutError, within } from "../timeout.ts";
+import { within } from "../timeout.ts";
 import { type Grant, type LeaseAsk, PROTOCOL_VERSION, type Settlement } from "./protocol.ts";
 import type { TenantAuthority } from "./tenant-authority.ts";
 
@@ -25,7 +25,8 @@ export class AuthorityClient {
   async lease(tag: string, ask: Omit<LeaseAsk, "v">): Promise<Grant | null> {
     const askedAtMs = this.#monotonicNow();
     try {
-      const grant = await within(this.#timeoutMs, this.#ask(tag, { v: PROTOCOL_VERSION, ...ask }));
+      const work = this.#ask(tag, { v: PROTOCOL_VERSION, ...ask }, askedAtMs + this.#timeoutMs);
+      const grant = await within(this.#timeoutMs, work);
       const ageMs = this.#monotonicNow() - askedAtMs;
       return grant.verdict === "granted" && ageMs >= grant.usableForMs ? null : grant;
     } catch (error) {
@@ -47,11 +48,12 @@ export class AuthorityClient {
    * A stub is broken by its first exception, so the retry takes a new one; the nonce makes it safe. An overloaded
    * object is left alone: retries are what it has too many of.
    */
-  async #ask(tag: string, ask: LeaseAsk): Promise<Grant> {
+  async #ask(tag: string, ask: LeaseAsk, deadlineMs: number): Promise<Grant> {
     try {
       return await this.#namespace.getByName(tag).lease(ask);
     } catch (error) {
-      if (error instanceof TimeoutError || !isRetryable(error)) throw error;
+      // After the deadline nobody waits for the grant any more: it would only use up a token.
+      if (!isRetryable(error) || this.#monotonicNow() >= deadlineMs) throw error;
       return this.#namespace.getByName(tag).lease(ask);
     }
   }

@@ -22,15 +22,17 @@ export function parseRecord(text: string): CredentialRecord | null {
   const { v, tenantId, keyId, kind, state, generation } = record as Record<string, unknown>;
   const valid =
     v === RECORD_VERSION &&
-    isName(tenantId) &&
-    isName(keyId) &&
+    isIdentifier(tenantId) &&
+    isIdentifier(keyId) &&
     (kind === "api_key" || kind === "oauth_token") &&
     (state === "active" || state === "disabled" || state === "revoked") &&
     Number.isSafeInteger(generation);
   return valid ? (record as CredentialRecord) : null;
 }
 
-const isName = (value: unknown): boolean => typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value);
+/** Of tenants and keys. */
+export const isIdentifier = (value: unknown): boolean =>
+  typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value);
 
 function parseJson(text: string): unknown {
   try {

@@ -7,6 +7,7 @@ import { type Config, readConfig } from "../config.ts";
 import { isEntitled, type Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
 import { type LimitOverrides, policyFor } from "../quota/policy.ts";
+import { isIdentifier } from "./credential-record.ts";
 import { Ledger } from "./ledger.ts";
 import { Outbox } from "./outbox.ts";
 import {
@@ -109,6 +110,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Creates the tenant, or changes its name, subscription and limits; what is left out stays as it was. */
   async putTenant(input: TenantInput): Promise<ChangeReceipt> {
+    requireIdentifier("tenant id", input.id);
     const existing = this.#registry.tenant();
     if (existing !== null && existing.id !== input.id) {
       throw new Error(`this authority belongs to tenant "${existing.id}", not "${input.id}"`);
@@ -124,6 +126,8 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Adds an API key, or changes its expiry and limits. A revoked key stays revoked. */
   async putKey(input: KeyInput): Promise<ChangeReceipt> {
+    requireIdentifier("key id", input.keyId);
+    if (!/^[0-9a-f]{64}$/.test(input.digest)) throw new Error("a digest is 64 lower-case hex digits");
     const existing = this.#registry.key(input.digest);
     await this.#change({
       digest: input.digest,
@@ -172,6 +176,12 @@ export class TenantAuthority extends DurableObject<Env> {
     const effectiveMs = latestMs > nowMs - CLOCK_MARGIN_MS ? latestMs + CLOCK_MARGIN_MS : nowMs;
     return { effectiveBy: new Date(effectiveMs).toISOString() };
   }
+}
+
+/** What could be written here but not read back from KV would be a key that never works. */
+function requireIdentifier(what: string, value: string): void {
+  if (isIdentifier(value)) return;
+  throw new Error(`a ${what} is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"; found ${JSON.stringify(value)}`);
 }
 
 function keyRefusal(key: Key, nowMs: number): LeaseRefusal | null {

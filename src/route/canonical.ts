@@ -23,8 +23,8 @@ const HOST = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 const PATH = /^(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})+$/;
 /** Paths in which nothing needs decoding, collapsing or refusing: nearly all. */
 const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
-/** Encoded slash, backslash, percent sign, semicolon, and control bytes: two readings, whoever decodes when. */
-const TWO_READINGS = /%(?:2f|5c|25|3b|[01][0-9a-f]|7f)/i;
+/** Encoded delimiters of a URL, percent sign and control bytes: two readings, depending on who decodes when. */
+const TWO_READINGS = /%(?:2f|5c|25|3b|3f|23|[01][0-9a-f]|7f)/i;
 
 /** Splits without `new URL`, which would resolve dot segments and backslashes before anyone has looked. */
 export function readTarget(url: string): Result<Target> {
@@ -51,7 +51,7 @@ export function canonicalPath(rawPath: string): Result<string> {
     );
   }
   if (TWO_READINGS.test(rawPath)) {
-    return ambiguous("an encoded slash, backslash, percent sign, semicolon or control character");
+    return ambiguous('an encoded "/", "\\", "%", ";", "?", "#" or control character');
   }
   if (!isUtf8(rawPath)) return ambiguous("percent-encoded bytes that are not valid UTF-8");
   const decoded = rawPath.replace(/%[0-9A-Fa-f]{2}/g, decodeUnreserved).replace(/\/{2,}/g, "/");

@@ -11,9 +11,9 @@ const QUIET: ReadonlySet<Outcome> = new Set<Outcome>(["forwarded", "answered"]);
 
 export function eventSink(dataset: AnalyticsEngineDataset | undefined, logEveryRequest: boolean): EventSink {
   return (event) => {
-    // Lines cost throughput and money, so that what went well is only counted.
-    if (logEveryRequest || !QUIET.has(event.outcome)) console.log(JSON.stringify(event));
     try {
+      // Lines cost throughput and money, so that what went well is only counted.
+      if (logEveryRequest || !QUIET.has(event.outcome)) console.log(JSON.stringify(event));
       dataset?.writeDataPoint(toDataPoint(event));
     } catch (error) {
       console.error(

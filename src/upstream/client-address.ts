@@ -7,5 +7,5 @@ export function clientAddressOf(request: Request): string | null {
   const cf = request.cf as { clientIp?: unknown } | undefined;
   if (cf === undefined) return null;
   if (typeof cf.clientIp !== "string") return request.headers.get("CF-Connecting-IP");
-  return cf.clientIp.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  return /^\[(.+)\](?::\d+)?$|^([^:]+):\d+$/.exec(cf.clientIp)?.slice(1).find(Boolean) ?? cf.clientIp;
 }

@@ -231,8 +231,8 @@ describe("refusals that depend on more than their reason", () => {
     expect(denialResponse(denialFor("path_unknown"), context).headers.has("Allow")).toBe(false);
   });
 
-  it("whatever the detail holds, the body is JSON that says it, of the length announced", () => {
-    fc.assert(
+  it("whatever the detail holds, the body is JSON that says it, of the length announced", async () => {
+    await fc.assert(
       fc.asyncProperty(fc.string({ unit: "binary" }), fc.boolean(), async (detail, asProblem) => {
         const response = denialResponse({ reason: "path_ambiguous", detail }, { ...context, asProblem });
         const bytes = await response.arrayBuffer();

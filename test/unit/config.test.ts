@@ -146,6 +146,11 @@ describe("whole numbers", () => {
     }
   });
 
+  it.each(NUMBERS)("%s may be written as a number, as wrangler.toml allows", (variable, field, _, max) => {
+    expect(configOf({ [variable]: max })[field]).toBe(max);
+    expect(problemOf({ [variable]: -1 })).toMatchObject({ variable, found: '"-1"' });
+  });
+
   it.each(NUMBERS)("%s may be nothing else", (variable, _field, min, max) => {
     const outside = [String(BigInt(min) - 1n), String(BigInt(max) + 1n), String(BigInt(max) * 10n)];
     const garbage = [
@@ -257,6 +262,17 @@ describe("the service token of Cloudflare Access", () => {
         expect(problem.variable).toBe(variable);
         expect(problem.found).toContain(String(value.length));
         expect(JSON.stringify(problem)).not.toContain("s3cr3t");
+      }
+    },
+  );
+
+  it.each(["ORIGIN_ACCESS_CLIENT_ID", "ORIGIN_ACCESS_CLIENT_SECRET"])(
+    "is never repeated where %s holds no text",
+    (variable) => {
+      for (const value of [{ token: SECRET }, [SECRET]]) {
+        const problem = problemOf({ ORIGIN_ACCESS_CLIENT_ID: ID, [variable]: value });
+        expect(problem.variable).toBe(variable);
+        expect(JSON.stringify(problem)).not.toContain(SECRET);
       }
     },
   );

@@ -173,6 +173,8 @@ describe("every other refusal", () => {
     ["/public/v1/posts;a=b", "path_ambiguous", 400],
     ["/public\\v1/posts", "path_ambiguous", 400],
     ["/public/v1/p%00", "path_ambiguous", 400],
+    ["/public/v1/posts%3Fx", "path_ambiguous", 400],
+    ["/public/v1/posts%23x", "path_ambiguous", 400],
   ] as const)("tells message, msg and code for %s", async (path, reason, status) => {
     const received = await refused({ path, authorization: key }, reason);
     expect(received.status).toBe(status);

@@ -174,6 +174,18 @@ describe("the authority", () => {
     await expect(gateway.authority("mine").putTenant({ id: "yours", name: "x" })).rejects.toThrow(/"mine"/);
   });
 
+  it("takes no name that could be written but not read back from KV", async () => {
+    await expect(gateway.authority("a.b").putTenant({ id: "a.b", name: "x" })).rejects.toThrow(
+      /tenant id is 1 to 64/,
+    );
+    const authority = gateway.authority("names");
+    await authority.putTenant({ id: "names", name: "x" });
+    await expect(authority.putKey({ digest: digestOf("x"), keyId: "a b" })).rejects.toThrow(
+      /key id is 1 to 64/,
+    );
+    await expect(authority.putKey({ digest: "ABC", keyId: "a" })).rejects.toThrow(/64 lower-case hex/);
+  });
+
   it("has the last word over a KV that still says active", async () => {
     const key = await gateway.tenant("stale-kv");
     const kv = await gateway.kv();
