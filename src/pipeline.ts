@@ -110,8 +110,8 @@ export async function serveUnprotected(
   const origin = await forward(call, deps.fetchOrigin);
   if (!origin.ok) return origin;
   const { response, bytesIn } = origin.value;
-  const headers = endToEndHeaders(response);
-  return pass({ answer: relayAnswer(response, headers, request.method, config.originTimeoutMs), bytesIn });
+  // Event streams may be silent for as long as they like.
+  return pass({ answer: relayAnswer(response, endToEndHeaders(response), request.method, 0), bytesIn });
 }
 
 function headersFor(

@@ -21,7 +21,7 @@ const CORS_FIELDS = [
   "Access-Control-Expose-Headers",
 ];
 
-/** `idleMs`: how long the origin may pause within its answer before the connection is given up. */
+/** `idleMs`: how long the origin may pause within its answer before the connection is given up; 0: as it likes. */
 export function relayAnswer(
   origin: Response,
   headers: Headers,

@@ -52,10 +52,12 @@ async function askOrigin({ config, fetchOrigin }: Deps): Promise<void> {
     cache: "no-store",
   });
   await response.body?.cancel();
-  const type = response.headers.get("Content-Type") ?? "nothing";
-  if (response.status === 401 && type.startsWith("application/json")) return;
-  throw new Error(
-    `Postiz answers 401 with JSON here; found ${response.status} with ${type}. ` +
-      'Does ORIGIN_URL lack the "/api" of a self-hosted Postiz?',
-  );
+  const { status } = response;
+  const type = response.headers.get("Content-Type") ?? "no content type";
+  if (status === 401 && type.startsWith("application/json")) return;
+  const hint =
+    status === 403 || (status >= 300 && status < 400)
+      ? "Is it behind Cloudflare Access, and does its policy allow the gateway's service token?"
+      : 'Does ORIGIN_URL lack the "/api" of a self-hosted Postiz?';
+  throw new Error(`Postiz answers 401 with JSON here; found ${status} with ${type}. ${hint}`);
 }

@@ -2,7 +2,7 @@
  * One call to the origin, up to its response head. Everything that can go wrong before the head becomes a Denial
  * here; what goes wrong after it is the answer's affair (`answer/relayed-response.ts`).
  */
-import { deny, pass, type Result } from "../denial.ts";
+import { type DenialReason, deny, pass, type Result } from "../denial.ts";
 import type { RelayEnd } from "./relay.ts";
 import { bodyForOrigin, type RequestBody } from "./request-body.ts";
 import { Stopwatch } from "./stopwatch.ts";
@@ -55,10 +55,10 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
       encodeResponseBody: "manual",
       signal: abort.signal,
     });
-    // Nothing else can be sent on: 101 has no request that asked for it, above 599 is not HTTP (RFC 9110 §15).
-    if (response.status < 200 || response.status > 599) {
+    const reason = unusable(response.status);
+    if (reason !== null) {
       await response.body?.cancel();
-      return deny("origin_invalid", `The origin answered with status ${response.status}`);
+      return deny(reason, `The call to the origin ended with status ${response.status}`);
     }
     return pass({ response, bytesIn: () => bytesIn });
   } catch (error) {
@@ -68,6 +68,16 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
   } finally {
     watch.retire();
   }
+}
+
+/**
+ * Statuses that are no answer of the origin's. Cloudflare makes up 520 to 530, with a page of HTML, where it could
+ * not reach the origin. Nothing outside 200 to 599 can be sent on: nobody asked for 101 (RFC 9110 §15).
+ */
+function unusable(status: number): DenialReason | null {
+  if (status === 522 || status === 524) return "origin_timeout";
+  if (status >= 521 && status <= 530) return "origin_unreachable";
+  return status < 200 || status === 520 || status > 599 ? "origin_invalid" : null;
 }
 
 function failure(error: unknown, cutShort: RelayEnd["outcome"] | null, maxBodyBytes: number): Result<never> {
