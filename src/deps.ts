@@ -1,5 +1,6 @@
 /** Composition root: the only file that turns bindings into what the pipeline works with. */
 import { AuthorityClient } from "./authority/client.ts";
+import { steadyNowMs } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Env } from "./env.ts";
 import type { Authenticator } from "./principal/authenticate.ts";
@@ -13,7 +14,7 @@ export interface Deps extends Authenticator {
   readonly fetchOrigin: FetchOrigin;
   /** Whether the request came in under the origin's own host: forwarding it would only bring it back. */
   readonly isOwnHost: (target: Target) => boolean;
-  readonly wallNowMs: () => number;
+  readonly nowMs: () => number;
 }
 
 export function compose(env: Env, config: Config): Deps {
@@ -21,12 +22,12 @@ export function compose(env: Env, config: Config): Deps {
   return {
     config,
     credentials: new CredentialIndex(env.CREDENTIALS),
-    authority: new AuthorityClient(env.TENANT_AUTHORITY, config.authorityTimeoutMs, () => performance.now()),
+    authority: new AuthorityClient(env.TENANT_AUTHORITY, config.authorityTimeoutMs, steadyNowMs),
     flood: new FloodShield(env.FLOOD),
     fetchOrigin:
       ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init),
     // A service binding leads to its Worker whatever the host in the URL.
     isOwnHost: ({ host }) => ORIGIN === undefined && config.originHosts.has(host.toLowerCase()),
-    wallNowMs: () => Date.now(),
+    nowMs: steadyNowMs,
   };
 }

@@ -6,8 +6,7 @@ export interface RateLimiter {
 }
 
 /**
- * Everything the platform hands to the Worker. Only `config.ts` reads the strings; only `deps.ts` and the
- * authority touch the bindings.
+ * Everything the platform hands to the Worker. Only `config.ts` reads the strings.
  */
 export interface Env {
   readonly CREDENTIALS: KVNamespace;

@@ -1,129 +1,146 @@
 /**
  * The order of things, and the only file that knows it:
  *
- *   Route → Credential → Principal → Entitlement → RateDecision → the origin's Response
+ *   Target → Route → Credential → Principal → Entitlement → RateDecision → the origin's Response
  *
  * Each stage takes what the one before returned, or the request ends there with a Denial.
  */
+import { preflightResponse } from "./answer/cors.ts";
 import { apiHeaders, endToEndHeaders, type RelayedAnswer, relayAnswer } from "./answer/relayed-response.ts";
-import { readCredential } from "./credential/credential.ts";
-import { pass, type Result } from "./denial.ts";
+import { type Credential, readCredential } from "./credential/credential.ts";
+import { deny, pass, type Result } from "./denial.ts";
 import type { Deps } from "./deps.ts";
 import { entitle } from "./entitlement/entitle.ts";
-import type { Exchange } from "./exchange.ts";
 import { authenticate } from "./principal/authenticate.ts";
-import { decideRate } from "./quota/decide-rate.ts";
+import { decideRate, type RateDecision } from "./quota/decide-rate.ts";
 import { quotaAfter, settlementOf } from "./quota/origin-limit.ts";
+import { POLICIES } from "./quota/policy.ts";
+import type { RequestContext } from "./request-context.ts";
 import type { Target } from "./route/canonical.ts";
-import type { ProtectedRoute, UnprotectedRoute } from "./route/route.ts";
+import { type ProtectedRoute, resolveRoute, type UnprotectedRoute } from "./route/route.ts";
+import type { EventDraft } from "./telemetry/event-draft.ts";
 import { clientAddressOf } from "./upstream/client-address.ts";
-import { forward, type OriginCall } from "./upstream/forward.ts";
+import { forward, type OriginAnswer, type OriginCall } from "./upstream/forward.ts";
 import { readBody } from "./upstream/request-body.ts";
-import { originHeaders } from "./upstream/request-headers.ts";
+import { hasPassedHere, originHeaders } from "./upstream/request-headers.ts";
 
-export interface Served {
-  readonly answer: RelayedAnswer;
-  readonly bytesIn: () => number;
+/** One request on its way, with what every stage may need. */
+export interface Passage {
+  readonly context: RequestContext;
+  readonly target: Target;
+  readonly event: EventDraft;
+  readonly deps: Deps;
+  /** Keeps work alive that the answer does not wait for. */
+  readonly waitUntil: (work: Promise<unknown>) => void;
 }
 
-export async function serveProtected(
-  exchange: Exchange,
-  target: Target,
-  route: ProtectedRoute,
-  deps: Deps,
-  waitUntil: (work: Promise<unknown>) => void,
-): Promise<Result<Served>> {
-  const { request } = exchange;
-  const { config, authority } = deps;
-  const { operation } = route;
-  exchange.route = operation.template;
+/** The origin's answer on its way, or one of the gateway's own that is no refusal. */
+export type Served =
+  | { readonly kind: "forwarded"; readonly answer: RelayedAnswer; readonly bytesIn: () => number }
+  | { readonly kind: "answered"; readonly response: Response };
 
-  const body = readBody(request, config.maxBodyBytes);
+export async function serve(passage: Passage): Promise<Result<Served>> {
+  const { context, target, deps } = passage;
+  const { method, headers } = context.request;
+  if (hasPassedHere(headers)) return deny("loop_detected", "Via names this gateway already");
+  const route = resolveRoute(method, target, deps.config.forwardUnprotected);
+  if (!route.ok) return route;
+  if (route.value.kind === "unprotected") return passOn(passage, route.value);
+  if (method === "OPTIONS") {
+    return pass({ kind: "answered", response: preflightResponse(headers, deps.config.corsOrigins) });
+  }
+  return serveProtected(passage, route.value);
+}
+
+async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<Result<Served>> {
+  const { context, deps, event } = passage;
+  const { policy, template, slowMs } = route.operation;
+  const { countedByOrigin } = POLICIES[policy];
+  event.route = template;
+  const body = readBody(context.request, deps.config.maxBodyBytes);
   if (!body.ok) return body;
-
-  const credential = readCredential(request.headers);
+  const credential = readCredential(context.request.headers);
   if (!credential.ok) return credential;
-  exchange.credential = credential.value.kind;
+  event.credential = credential.value.kind;
+  const timeoutMs = Math.max(deps.config.originTimeoutMs, slowMs);
+  const admitted = await admit(passage, route, credential.value, timeoutMs);
+  if (!admitted.ok) return admitted;
 
-  const timeoutMs = Math.max(config.originTimeoutMs, operation.slowMs);
-  const clientAddress = clientAddressOf(request);
-  const demand = {
-    policy: operation.policy,
-    nonce: exchange.requestId,
-    settleWithinMs: timeoutMs,
-    clientAddress,
-  };
-  const principal = await authenticate(credential.value, demand, deps);
-  if (!principal.ok) return principal;
-  exchange.owner = principal.value;
-
-  const entitlement = entitle(principal.value, config, deps.wallNowMs());
-  if (!entitlement.ok) return entitlement;
-
-  const rate = decideRate(entitlement.value);
-  if (!rate.ok) return rate;
-  const { quota } = rate.value;
-
-  const isPost = operation.policy === "posts";
-  exchange.markForwarded();
-  const origin = await forward(
-    {
-      url: config.originBase + route.path + route.query,
-      method: request.method,
-      headers: headersFor(exchange, target, deps, credential.value.secret, clientAddress),
-      body: body.value,
-      timeoutMs,
-      strict: isPost,
-      maxBodyBytes: config.maxBodyBytes,
-    },
-    deps.fetchOrigin,
-  );
-  if (isPost) waitUntil(authority.settle(principal.value.tag, settlementOf(exchange.requestId, origin)));
+  const { principal, quota } = admitted.value;
+  const origin = await carry(passage, {
+    url: deps.config.originBase + route.path + route.query,
+    authorization: credential.value.secret,
+    body: body.value,
+    timeoutMs,
+    strict: countedByOrigin,
+  });
   if (!origin.ok) return origin;
   const { response, bytesIn } = origin.value;
+  if (countedByOrigin) {
+    passage.waitUntil(deps.authority.settle(principal.tag, settlementOf(context.requestId, response)));
+  }
   const headers = apiHeaders(response, quotaAfter(response, quota));
-  return pass({ answer: relayAnswer(response, headers, request.method, timeoutMs), bytesIn });
+  return pass({
+    kind: "forwarded",
+    answer: relayAnswer(response, headers, context.request, timeoutMs),
+    bytesIn,
+  });
+}
+
+/** Whether the request may pass: decided, counted, nothing forwarded yet. */
+async function admit(
+  { context, deps, event }: Passage,
+  { operation }: ProtectedRoute,
+  credential: Credential,
+  settleWithinMs: number,
+): Promise<Result<RateDecision>> {
+  const principal = await authenticate(
+    credential,
+    {
+      policy: operation.policy,
+      nonce: context.requestId,
+      settleWithinMs,
+      clientAddress: clientAddressOf(context.request),
+    },
+    deps,
+  );
+  if (!principal.ok) return principal;
+  const { tenantId, keyId } = principal.value;
+  event.owner = { tenantId, keyId };
+  const entitlement = entitle(principal.value, deps.config, deps.nowMs());
+  return entitlement.ok ? decideRate(entitlement.value) : entitlement;
 }
 
 /** For those who front the whole host: passed on as it came, credential and all, and answered as it is. */
-export async function serveUnprotected(
-  exchange: Exchange,
-  target: Target,
-  route: UnprotectedRoute,
-  deps: Deps,
-): Promise<Result<Served>> {
-  const { request } = exchange;
-  const { config } = deps;
-  exchange.route = "unprotected";
-  const body = readBody(request, config.maxBodyBytes);
+async function passOn(passage: Passage, route: UnprotectedRoute): Promise<Result<Served>> {
+  const { context, deps, event } = passage;
+  event.route = "unprotected";
+  const body = readBody(context.request, deps.config.maxBodyBytes);
   if (!body.ok) return body;
-  exchange.markForwarded();
-  const call: OriginCall = {
-    url: config.originRoot + route.path + route.query,
-    method: request.method,
-    headers: headersFor(exchange, target, deps, null, clientAddressOf(request)),
+  const origin = await carry(passage, {
+    url: deps.config.originRoot + route.path + route.query,
+    authorization: null,
     body: body.value,
-    timeoutMs: config.originTimeoutMs,
+    timeoutMs: deps.config.originTimeoutMs,
     strict: false,
-    maxBodyBytes: config.maxBodyBytes,
-  };
-  const origin = await forward(call, deps.fetchOrigin);
+  });
   if (!origin.ok) return origin;
   const { response, bytesIn } = origin.value;
   // Event streams may be silent for as long as they like.
-  return pass({ answer: relayAnswer(response, endToEndHeaders(response), request.method, 0), bytesIn });
+  const answer = relayAnswer(response, endToEndHeaders(response), context.request, 0);
+  return pass({ kind: "forwarded", answer, bytesIn });
 }
 
-function headersFor(
-  { request, requestId, trace }: Exchange,
-  target: Target,
-  { config }: Deps,
-  authorization: string | null,
-  clientAddress: string | null,
-): Headers {
-  return originHeaders(request.headers, {
-    authorization,
-    clientAddress,
+type Load = Pick<OriginCall, "url" | "body" | "timeoutMs" | "strict"> & {
+  readonly authorization: string | null;
+};
+
+function carry({ context, target, deps, event }: Passage, load: Load): Promise<Result<OriginAnswer>> {
+  const { request, requestId, trace } = context;
+  const { config, fetchOrigin } = deps;
+  const headers = originHeaders(request.headers, {
+    authorization: load.authorization,
+    clientAddress: clientAddressOf(request),
     protocol: target.protocol,
     host: target.host,
     requestId,
@@ -131,4 +148,9 @@ function headersFor(
     tracestate: trace.tracestate,
     access: config.originAccess,
   });
+  event.markForwarded();
+  return forward(
+    { ...load, method: request.method, headers, maxBodyBytes: config.maxBodyBytes },
+    fetchOrigin,
+  );
 }

@@ -4,6 +4,7 @@
  * ones that look for `message` and the ones that look for `msg`. Who asks for it gets RFC 9457 instead.
  */
 import { DENIAL_SPECS, type Denial, type DenialReason } from "../denial.ts";
+import { POLICIES } from "../quota/policy.ts";
 import { setRateHeaders } from "../quota/rate-headers.ts";
 import { PSEUDONYM } from "../upstream/request-headers.ts";
 import { bearerChallenge } from "./challenge.ts";
@@ -52,7 +53,8 @@ function denialHeaders(denial: Denial, requestId: string): Headers {
 /** What Postiz itself would have said, where it has a word for it. */
 function postizBody({ reason, aboutToken, quota }: Denial): string | null {
   if (reason === "subscription_inactive") return NO_SUBSCRIPTION;
-  if (reason === "rate_limited") return quota?.policy.name === "posts" ? THROTTLED : null;
+  if (reason === "rate_limited")
+    return quota && POLICIES[quota.policy.name].countedByOrigin ? THROTTLED : null;
   if (DENIAL_SPECS[reason].status !== 401) return null;
   return aboutToken === true ? INVALID_TOKEN : INVALID_KEY;
 }
@@ -82,8 +84,7 @@ function problemBody(denial: Denial, { requestId, baseUrl }: DenialContext): str
   });
 }
 
-export const problemType = (baseUrl: string, reason: DenialReason): string =>
-  `${baseUrl}/_gateway/errors/${reason}`;
+const problemType = (baseUrl: string, reason: DenialReason): string => `${baseUrl}/_gateway/errors/${reason}`;
 
 /** RFC 9110 §12.5.1: named with a weight above 0. A wildcard is no wish for problem details. */
 export function wantsProblem(headers: Headers): boolean {

@@ -21,19 +21,25 @@ const CORS_FIELDS = [
   "Access-Control-Expose-Headers",
 ];
 
-/** `idleMs`: how long the origin may pause within its answer before the connection is given up; 0: as it likes. */
+/**
+ * `idleMs`: how long the origin may pause within its answer before the connection is given up; 0: as it likes.
+ * Answers `request`, which says when its client is gone.
+ */
 export function relayAnswer(
   origin: Response,
   headers: Headers,
-  method: string,
+  request: Request,
   idleMs: number,
 ): RelayedAnswer {
   const init = { status: origin.status, statusText: origin.statusText, headers };
   // No body on HEAD, 204 and 304 (RFC 9110 §6.4.1); their Content-Length speaks of the GET.
-  if (origin.body === null || method === "HEAD") {
+  if (origin.body === null || request.method === "HEAD") {
     return { response: new Response(null, init), ended: Promise.resolve({ bytes: 0, outcome: "complete" }) };
   }
-  const { readable, ended } = relay(origin.body, lengthOf(origin.headers), { sourceIdleMs: idleMs });
+  const { readable, ended } = relay(origin.body, lengthOf(origin.headers), {
+    sourceIdleMs: idleMs,
+    sinkGone: request.signal,
+  });
   return { response: new Response(readable, { ...init, encodeBody: "manual" }), ended };
 }
 

@@ -1,21 +1,18 @@
 /** The isolate's side of a lease: one call, bounded in time, retried once where that is safe. */
 import { within } from "../timeout.ts";
-import { type Grant, type LeaseAsk, PROTOCOL_VERSION, type Settlement } from "./protocol.ts";
+import { type Grant, type LeaseAsk, PROTOCOL_VERSION, readGrant, type Settlement } from "./protocol.ts";
 import type { TenantAuthority } from "./tenant-authority.ts";
 
 export class AuthorityClient {
   readonly #namespace: DurableObjectNamespace<TenantAuthority>;
   readonly #timeoutMs: number;
-  readonly #monotonicNow: () => number;
+  readonly #nowMs: () => number;
 
-  constructor(
-    namespace: DurableObjectNamespace<TenantAuthority>,
-    timeoutMs: number,
-    monotonicNow: () => number,
-  ) {
+  /** `nowMs` must never run backwards. */
+  constructor(namespace: DurableObjectNamespace<TenantAuthority>, timeoutMs: number, nowMs: () => number) {
     this.#namespace = namespace;
     this.#timeoutMs = timeoutMs;
-    this.#monotonicNow = monotonicNow;
+    this.#nowMs = nowMs;
   }
 
   /**
@@ -23,11 +20,12 @@ export class AuthorityClient {
    * the *ask*: the announced bound of a revocation rests on that, so a late answer is no answer.
    */
   async lease(tag: string, ask: Omit<LeaseAsk, "v">): Promise<Grant | null> {
-    const askedAtMs = this.#monotonicNow();
+    const askedAtMs = this.#nowMs();
     try {
       const work = this.#ask(tag, { v: PROTOCOL_VERSION, ...ask }, askedAtMs + this.#timeoutMs);
-      const grant = await within(this.#timeoutMs, work);
-      const ageMs = this.#monotonicNow() - askedAtMs;
+      const grant = readGrant(await within(this.#timeoutMs, work));
+      if (grant === null) throw new Error("the grant is not understood");
+      const ageMs = this.#nowMs() - askedAtMs;
       return grant.verdict === "granted" && ageMs >= grant.usableForMs ? null : grant;
     } catch (error) {
       console.error(JSON.stringify({ event: "authority_failed", tag, error: String(error) }));
@@ -53,7 +51,7 @@ export class AuthorityClient {
       return await this.#namespace.getByName(tag).lease(ask);
     } catch (error) {
       // After the deadline nobody waits for the grant any more: it would only use up a token.
-      if (!isRetryable(error) || this.#monotonicNow() >= deadlineMs) throw error;
+      if (!isRetryable(error) || this.#nowMs() >= deadlineMs) throw error;
       return this.#namespace.getByName(tag).lease(ask);
     }
   }

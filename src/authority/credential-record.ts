@@ -2,7 +2,10 @@
 
 export const RECORD_VERSION = 1;
 
-/** `revoked` is terminal: a tombstone is written over the old record and never taken back. */
+/**
+ * `revoked` is terminal: a tombstone is written over the old record and never taken back. The others are for
+ * people to read; which of them lets a request pass is the authority's to say, so that a reader takes any word.
+ */
 export type RecordState = "active" | "disabled" | "revoked";
 
 export interface CredentialRecord {
@@ -15,17 +18,16 @@ export interface CredentialRecord {
   readonly generation: number;
 }
 
-/** Null for what no version of the gateway wrote; fields added by a later version are ignored. */
+/** Null for what no version of the gateway wrote. What a later version has added, fields and words, is no error. */
 export function parseRecord(text: string): CredentialRecord | null {
   const record = parseJson(text);
   if (typeof record !== "object" || record === null) return null;
-  const { v, tenantId, keyId, kind, state, generation } = record as Record<string, unknown>;
+  const { v, tenantId, keyId, state, generation } = record as Record<string, unknown>;
   const valid =
     v === RECORD_VERSION &&
     isIdentifier(tenantId) &&
     isIdentifier(keyId) &&
-    (kind === "api_key" || kind === "oauth_token") &&
-    (state === "active" || state === "disabled" || state === "revoked") &&
+    typeof state === "string" &&
     Number.isSafeInteger(generation);
   return valid ? (record as CredentialRecord) : null;
 }

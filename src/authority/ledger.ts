@@ -2,7 +2,7 @@
  * The grants of a tenant: committed to SQLite, counted in memory. Everything here is synchronous, so that an ask
  * is decided and committed with no other in between, and the object's output gate holds the reply until it is.
  */
-import type { Policy, PolicyName, Quota } from "../quota/policy.ts";
+import { POLICIES, type Policy, type PolicyName, type Quota } from "../quota/policy.ts";
 import { RollingWindow, type Spent } from "../quota/window.ts";
 import { CLOCK_MARGIN_MS } from "./protocol.ts";
 
@@ -51,19 +51,23 @@ export class Ledger {
     return answer(true, ask.policy, after.available, after.resetMs);
   }
 
-  /** The origin has answered: the token reached it no later than now. */
-  settle(nonce: string, windowSeconds: number, nowMs: number): void {
+  /**
+   * The origin has answered: the token reached it no later than now. Returns the policy it was of, or null where
+   * no such grant counts any more.
+   */
+  settle(nonce: string, nowMs: number): PolicyName | null {
     const row = this.#sql
       .exec<GrantRow>("SELECT policy, partition FROM grant_log WHERE nonce = ?", nonce)
       .toArray()[0];
-    if (row === undefined) return;
-    const countsUntilMs = nowMs + windowSeconds * 1_000 + CLOCK_MARGIN_MS;
+    if (row === undefined) return null;
+    const countsUntilMs = nowMs + POLICIES[row.policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
     this.#sql.exec(
       "UPDATE grant_log SET counts_until_ms = MIN(counts_until_ms, ?) WHERE nonce = ?",
       countsUntilMs,
       nonce,
     );
     this.#windows.get(windowKey(row.policy, row.partition))?.settle(nonce, countsUntilMs);
+    return row.policy;
   }
 
   /** The origin's own limiter refuses the policy for a while; asking it again could only prolong that. */
@@ -134,6 +138,7 @@ export class Ledger {
     if (nowMs - this.#prunedAtMs < PRUNE_EVERY_MS) return;
     this.#prunedAtMs = nowMs;
     this.#sql.exec("DELETE FROM grant_log WHERE counts_until_ms <= ?", nowMs);
+    for (const [key, window] of this.#windows) if (window.isEmpty(nowMs)) this.#windows.delete(key);
   }
 }
 

@@ -2,18 +2,19 @@
  * From the authority's truth to its projection in KV. A change is queued in the transaction that makes it and
  * written by the object's alarm until KV has acknowledged it, so that no acknowledged change is ever lost.
  *
- * One write is in flight per key, because the alarm awaits each. A tombstone is written a second time later: an
- * earlier write that timed out may have landed after the first.
+ * One write is in flight per key. One that timed out is given up but may still land: it is waited for before the
+ * key is written again, as long as the object lives, and a tombstone is written a second time, a minute later, for
+ * the case that it did not.
  */
 import { within } from "../timeout.ts";
 import type { CredentialRecord } from "./credential-record.ts";
 
-const WRITE_TIMEOUT_MS = 10_000;
-const REWRITE_AFTER_MS = 60_000;
+export const WRITE_TIMEOUT_MS = 10_000;
+export const REWRITE_AFTER_MS = 60_000;
 const BACKOFF_MIN_MS = 1_000;
 const BACKOFF_MAX_MS = 300_000;
-/** A fraction of the writes that one alarm may make (1,000 a Worker invocation). */
-const BATCH = 100;
+/** Times the time-out, a fraction of the 15 minutes that an alarm may run. */
+const BATCH = 20;
 
 interface OutboxRow extends Record<string, SqlStorageValue> {
   readonly digest: string;
@@ -25,49 +26,61 @@ interface OutboxRow extends Record<string, SqlStorageValue> {
 
 export class Outbox {
   readonly #storage: DurableObjectStorage;
-  readonly #kv: KVNamespace;
+  readonly #kv: Pick<KVNamespace, "put">;
+  readonly #nowMs: () => number;
+  /** Digests with a write that nobody waits for any more but that has not ended. */
+  readonly #inFlight = new Set<string>();
 
-  constructor(storage: DurableObjectStorage, kv: KVNamespace) {
+  constructor(storage: DurableObjectStorage, kv: Pick<KVNamespace, "put">, nowMs: () => number) {
     this.#storage = storage;
     this.#kv = kv;
+    this.#nowMs = nowMs;
   }
 
-  /** Call inside the transaction of the change; `arm` after it. */
-  enqueue(digest: string, record: CredentialRecord, nowMs: number): void {
+  /** Call inside the transaction of the change, and `arm` right after it, before anything is awaited. */
+  enqueue(digest: string, record: CredentialRecord): void {
     this.#storage.sql.exec(
-      `INSERT OR REPLACE INTO outbox (digest, record, generation, writes_left, failures, due_at_ms)
-       VALUES (?, ?, ?, ?, 0, ?)`,
+      `INSERT INTO outbox (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, ?, ?, 0, ?)
+       ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = excluded.generation,
+         writes_left = excluded.writes_left, failures = 0, due_at_ms = excluded.due_at_ms`,
       digest,
       JSON.stringify(record),
       record.generation,
       record.state === "revoked" ? 2 : 1,
-      nowMs,
+      this.#nowMs(),
     );
   }
 
   /** Sets the alarm for the earliest write that is due, if there is one. */
   async arm(): Promise<void> {
-    const dueAtMs = this.#storage.sql
+    const { due } = this.#storage.sql
       .exec<{ due: number | null }>("SELECT MIN(due_at_ms) AS due FROM outbox")
-      .one().due;
-    if (dueAtMs !== null) await this.#storage.setAlarm(dueAtMs);
+      .one();
+    if (due !== null) await this.#storage.setAlarm(due);
   }
 
   /** Writes what is due. Never throws for KV's sake: the runtime gives up on an alarm that keeps failing. */
-  async drain(nowMs: number): Promise<void> {
+  async drain(): Promise<void> {
     const due = this.#storage.sql
-      .exec<OutboxRow>("SELECT * FROM outbox WHERE due_at_ms <= ? ORDER BY due_at_ms LIMIT ?", nowMs, BATCH)
+      .exec<OutboxRow>(
+        "SELECT * FROM outbox WHERE due_at_ms <= ? ORDER BY due_at_ms LIMIT ?",
+        this.#nowMs(),
+        BATCH,
+      )
       .toArray();
     for (const row of due) {
       const failure = await this.#write(row);
-      if (failure === null) this.#written(row, nowMs);
-      else this.#failed(row, failure, nowMs);
+      if (failure === null) this.#written(row);
+      else this.#failed(row, failure);
     }
   }
 
-  async #write(row: OutboxRow): Promise<unknown> {
+  async #write({ digest, record }: OutboxRow): Promise<unknown> {
+    if (this.#inFlight.has(digest)) return "an earlier write has not ended";
+    this.#inFlight.add(digest);
     try {
-      await within(WRITE_TIMEOUT_MS, this.#kv.put(row.digest, row.record));
+      const put = this.#kv.put(digest, record).finally(() => this.#inFlight.delete(digest));
+      await within(WRITE_TIMEOUT_MS, put);
       return null;
     } catch (error) {
       return error;
@@ -75,13 +88,13 @@ export class Outbox {
   }
 
   /** The generation guards a row that was replaced by a newer change while the write was under way. */
-  #written(row: OutboxRow, nowMs: number): void {
+  #written(row: OutboxRow): void {
     const { sql } = this.#storage;
     if (row.writes_left > 1) {
       sql.exec(
         "UPDATE outbox SET writes_left = ?, failures = 0, due_at_ms = ? WHERE digest = ? AND generation = ?",
         row.writes_left - 1,
-        nowMs + REWRITE_AFTER_MS,
+        this.#nowMs() + REWRITE_AFTER_MS,
         row.digest,
         row.generation,
       );
@@ -90,11 +103,11 @@ export class Outbox {
     }
   }
 
-  #failed(row: OutboxRow, failure: unknown, nowMs: number): void {
+  #failed(row: OutboxRow, failure: unknown): void {
     const delayMs = Math.min(BACKOFF_MIN_MS * 2 ** row.failures, BACKOFF_MAX_MS);
     this.#storage.sql.exec(
       "UPDATE outbox SET failures = failures + 1, due_at_ms = ? WHERE digest = ? AND generation = ?",
-      nowMs + delayMs,
+      this.#nowMs() + delayMs,
       row.digest,
       row.generation,
     );

@@ -44,7 +44,27 @@ export interface Grant {
   readonly usableForMs: number;
 }
 
-/** What became of a token of policy `posts`: the origin has answered, or never will. */
+/**
+ * The grant as an isolate may use it, or null: an authority of another version may say what this one does not
+ * understand, and what is not understood admits nobody.
+ */
+export function readGrant(value: unknown): Grant | null {
+  const grant = value as Grant | null | undefined;
+  if (grant?.v !== PROTOCOL_VERSION || !VERDICTS.has(grant.verdict) || !grant.subscription) return null;
+  return grant.verdict === "granted" && (grant.quota === null || grant.tokens < 1) ? null : grant;
+}
+
+const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
+  "granted",
+  "key_unknown",
+  "key_revoked",
+  "key_disabled",
+  "key_expired",
+  "subscription_inactive",
+  "rate_limited",
+]);
+
+/** A token that the origin counts has been used: its response head is here. */
 export interface Settlement {
   readonly nonce: string;
   /** Set when the origin itself answered 429: its own limiter refuses for that long. */

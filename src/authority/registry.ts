@@ -57,10 +57,12 @@ export class Registry {
     };
   }
 
+  /** Names every column it sets, so that those of a later version keep what they hold. */
   putTenant(tenant: Tenant): void {
-    this.#sql.exec("DELETE FROM tenant");
     this.#sql.exec(
-      `INSERT INTO tenant (id, name, subscription_status, current_period_end_ms, limits) VALUES (?, ?, ?, ?, ?)`,
+      `INSERT INTO tenant (id, name, subscription_status, current_period_end_ms, limits) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, subscription_status = excluded.subscription_status,
+         current_period_end_ms = excluded.current_period_end_ms, limits = excluded.limits`,
       tenant.id,
       tenant.name,
       tenant.subscription.status,
@@ -85,8 +87,10 @@ export class Registry {
 
   putKey(key: Key): void {
     this.#sql.exec(
-      `INSERT OR REPLACE INTO key (digest, key_id, kind, state, expires_at_ms, limits, generation)
-       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO key (digest, key_id, kind, state, expires_at_ms, limits, generation)
+       VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (digest) DO UPDATE SET key_id = excluded.key_id, kind = excluded.kind, state = excluded.state,
+         expires_at_ms = excluded.expires_at_ms, limits = excluded.limits, generation = excluded.generation`,
       key.digest,
       key.keyId,
       key.kind,

@@ -1,16 +1,17 @@
 /**
  * SQLite schema of a tenant's authority, as numbered migrations applied when the object wakes up. A migration
- * that has been deployed is never edited; a change is a new one at the end.
+ * that has been deployed is never edited; a change is a new one at the end. The version before it goes on running
+ * on its tables: a new column needs a default, and writers name the columns they set.
  */
 
 const MIGRATIONS: readonly string[] = [
   `CREATE TABLE tenant (
-     id TEXT NOT NULL,
+     id TEXT PRIMARY KEY,
      name TEXT NOT NULL,
      subscription_status TEXT NOT NULL,
      current_period_end_ms INTEGER,
      limits TEXT NOT NULL
-   );
+   ) WITHOUT ROWID;
    CREATE TABLE key (
      digest TEXT PRIMARY KEY,
      key_id TEXT NOT NULL,
@@ -30,6 +31,7 @@ const MIGRATIONS: readonly string[] = [
      counts_until_ms INTEGER NOT NULL
    ) WITHOUT ROWID;
    CREATE INDEX grant_log_counts_until ON grant_log (counts_until_ms);
+   CREATE INDEX grant_log_window ON grant_log (policy, partition, counts_until_ms);
    -- The origin's own limiter has refused a policy until then.
    CREATE TABLE origin_block (
      policy TEXT PRIMARY KEY,

@@ -3,23 +3,17 @@
  * named by `tagOf(tenantId)`. Isolates ask it for leases; operators change it; KV only mirrors it.
  */
 import { DurableObject } from "cloudflare:workers";
-import { type Config, readConfig } from "../config.ts";
-import { isEntitled, type Subscription } from "../entitlement/subscription.ts";
+import { steadyNowMs } from "../clock.ts";
+import { readConfig } from "../config.ts";
+import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
-import { type LimitOverrides, policyFor } from "../quota/policy.ts";
+import type { LimitOverrides } from "../quota/policy.ts";
 import { isIdentifier } from "./credential-record.ts";
+import { type LeaseRule, Leases, UNKNOWN_SUBSCRIPTION } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
 import { Outbox } from "./outbox.ts";
-import {
-  type ChangeReceipt,
-  CLOCK_MARGIN_MS,
-  type Grant,
-  type LeaseAsk,
-  type LeaseRefusal,
-  PROTOCOL_VERSION,
-  type Settlement,
-} from "./protocol.ts";
-import { type Key, Registry, recordOf, type Tenant } from "./registry.ts";
+import type { ChangeReceipt, Grant, LeaseAsk, Settlement } from "./protocol.ts";
+import { type Key, Registry, recordOf } from "./registry.ts";
 import { migrate } from "./schema.ts";
 
 export interface TenantInput {
@@ -36,76 +30,34 @@ export interface KeyInput {
   readonly limits?: LimitOverrides;
 }
 
-const UNKNOWN_SUBSCRIPTION: Subscription = { status: "unknown", currentPeriodEndMs: null };
-
 export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
-  readonly #ledger: Ledger;
+  readonly #leases: Leases;
   readonly #outbox: Outbox;
-  readonly #config: Config;
+  #rule: LeaseRule | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    const config = readConfig(env);
-    if (!config.ok) throw new Error(`configuration: ${config.problem.variable}`);
-    this.#config = config.config;
     migrate(ctx.storage);
     this.#registry = new Registry(ctx.storage.sql);
-    this.#ledger = new Ledger(ctx.storage.sql);
-    this.#outbox = new Outbox(ctx.storage, env.CREDENTIALS);
+    this.#leases = new Leases(this.#registry, new Ledger(ctx.storage.sql));
+    this.#outbox = new Outbox(ctx.storage, env.CREDENTIALS, steadyNowMs);
+    // The runtime gives up on an alarm that keeps failing; what was left undone is taken up at the next wake-up.
+    ctx.blockConcurrencyWhile(() => this.#outbox.arm());
   }
 
   /** Whether objects of this class can be reached and start. */
   ping(): void {}
 
-  /** Decides one request. Synchronous throughout, so no other ask comes in between. */
+  /** Decides one request. */
   lease(ask: LeaseAsk): Grant {
-    const nowMs = Date.now();
-    const tenant = this.#registry.tenant();
-    const key = tenant?.id === ask.tenantId ? this.#registry.key(ask.digest) : null;
-    if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
-    const unusable = keyRefusal(key, nowMs);
-    if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
-    if (!isEntitled(tenant.subscription, this.#config, nowMs)) {
-      return refusal("subscription_inactive", key.keyId, tenant.subscription);
-    }
-    return this.#grantToken(ask, tenant, key, nowMs);
+    // Read when it is first needed: a bad variable must not keep an operator's changes from being made and mirrored.
+    this.#rule ??= leaseRule(this.env);
+    return this.#leases.lease(ask, this.#rule, steadyNowMs());
   }
 
-  #grantToken(ask: LeaseAsk, tenant: Tenant, key: Key, nowMs: number): Grant {
-    const { authorityTimeoutMs } = this.#config;
-    const usableUntilMs = nowMs + authorityTimeoutMs;
-    const { granted, quota } = this.#ledger.take(
-      {
-        nonce: ask.nonce,
-        policy: policyFor(ask.policy, this.#config, tenant.limits, key.limits),
-        partition: ask.policy === "posts" ? "" : key.keyId,
-        usableUntilMs,
-        // Only `posts` is settled. Postiz counts such a request when it has read it, which may be any time until
-        // it answers; the other limits are the gateway's own and count from when the gateway admits.
-        reachesOriginUntilMs: ask.policy === "posts" ? usableUntilMs + ask.settleWithinMs : usableUntilMs,
-      },
-      nowMs,
-    );
-    return {
-      v: PROTOCOL_VERSION,
-      verdict: granted ? "granted" : "rate_limited",
-      keyId: key.keyId,
-      subscription: tenant.subscription,
-      tokens: granted ? 1 : 0,
-      quota,
-      usableForMs: authorityTimeoutMs,
-    };
-  }
-
-  /** What became of a `posts` token. */
   settle(settlement: Settlement): void {
-    const nowMs = Date.now();
-    const { windowSeconds } = policyFor("posts", this.#config, {}, {});
-    this.#ledger.settle(settlement.nonce, windowSeconds, nowMs);
-    if (settlement.originRetryAfterSeconds !== undefined) {
-      this.#ledger.block("posts", nowMs + settlement.originRetryAfterSeconds * 1_000);
-    }
+    this.#leases.settle(settlement, steadyNowMs());
   }
 
   /** Creates the tenant, or changes its name, subscription and limits; what is left out stays as it was. */
@@ -153,7 +105,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     try {
-      await this.#outbox.drain(Date.now());
+      await this.#outbox.drain();
     } finally {
       await this.#outbox.arm();
     }
@@ -165,33 +117,24 @@ export class TenantAuthority extends DurableObject<Env> {
     if (tenant === null) throw new Error("create the tenant before its keys");
     this.ctx.storage.transactionSync(() => {
       this.#registry.putKey(key);
-      this.#outbox.enqueue(key.digest, recordOf(tenant.id, key), Date.now());
+      this.#outbox.enqueue(key.digest, recordOf(tenant.id, key));
     });
     await this.#outbox.arm();
   }
 
   #receipt(): ChangeReceipt {
-    const latestMs = this.#ledger.latestDeadlineMs();
-    const nowMs = Date.now();
-    const effectiveMs = latestMs > nowMs - CLOCK_MARGIN_MS ? latestMs + CLOCK_MARGIN_MS : nowMs;
-    return { effectiveBy: new Date(effectiveMs).toISOString() };
+    return { effectiveBy: new Date(this.#leases.effectiveByMs(steadyNowMs())).toISOString() };
   }
+}
+
+function leaseRule(env: Env): LeaseRule {
+  const result = readConfig(env);
+  if (!result.ok) throw new Error(`${result.problem.variable} can't be used`);
+  return result.config;
 }
 
 /** What could be written here but not read back from KV would be a key that never works. */
 function requireIdentifier(what: string, value: string): void {
   if (isIdentifier(value)) return;
   throw new Error(`a ${what} is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"; found ${JSON.stringify(value)}`);
-}
-
-function keyRefusal(key: Key, nowMs: number): LeaseRefusal | null {
-  if (key.state === "revoked") return "key_revoked";
-  if (key.state === "disabled") return "key_disabled";
-  if (key.expiresAtMs !== null && nowMs >= key.expiresAtMs) return "key_expired";
-  return null;
-}
-
-/** Nothing was counted. */
-function refusal(verdict: LeaseRefusal, keyId: string, subscription: Subscription): Grant {
-  return { v: PROTOCOL_VERSION, verdict, keyId, subscription, tokens: 0, quota: null, usableForMs: 0 };
 }

@@ -1,10 +1,9 @@
 /** Credential → Principal. One arm a kind; each knows how its kind is verified and nothing about the others. */
 import type { AuthorityClient } from "../authority/client.ts";
-import type { Grant } from "../authority/protocol.ts";
+import type { Grant, LeaseAsk } from "../authority/protocol.ts";
 import type { Credential } from "../credential/credential.ts";
 import { type Denial, deny, pass, type Result } from "../denial.ts";
 import type { FloodShield } from "../quota/flood-shield.ts";
-import type { PolicyName } from "../quota/policy.ts";
 import type { CredentialClaim, CredentialIndex } from "./credential-index.ts";
 import type { Principal } from "./principal.ts";
 
@@ -14,11 +13,8 @@ export interface Authenticator {
   readonly flood: FloodShield;
 }
 
-/** What the request asks for, as far as the authority must know. */
-export interface Demand {
-  readonly policy: PolicyName;
-  readonly nonce: string;
-  readonly settleWithinMs: number;
+/** What the request asks of the authority, and where it comes from. */
+export interface Demand extends Pick<LeaseAsk, "policy" | "nonce" | "settleWithinMs"> {
   readonly clientAddress: string | null;
 }
 
@@ -48,9 +44,9 @@ async function authenticateKey(
   const { policy, nonce, settleWithinMs } = demand;
   const grant = await using.authority.lease(tag, { tenantId, digest, policy, nonce, settleWithinMs });
   if (grant === null) {
-    return deny("authority_unavailable", "Whether the key may pass could not be decided", {
-      retryAfterSeconds: 1,
-    });
+    const owner = { tenantId, keyId: "" };
+    const detail = "Whether the key may pass could not be decided";
+    return deny("authority_unavailable", detail, { retryAfterSeconds: 1, owner });
   }
   const refusal = keyRefusal(grant, { tenantId, keyId: grant.keyId });
   if (refusal === null) return pass({ tenantId, keyId: grant.keyId, tag, grant });
@@ -87,7 +83,9 @@ function keyRefusal({ verdict }: Grant, owner: NonNullable<Denial["owner"]>): Re
       return deny(verdict, "This key is disabled; enabling it makes it work again", { owner });
     case "key_expired":
       return deny(verdict, "This key has expired", { owner });
-    default:
+    case "subscription_inactive":
+    case "rate_limited":
+    case "granted":
       return null;
   }
 }

@@ -16,15 +16,19 @@ export interface CredentialClaim {
   readonly digest: string;
 }
 
+const UNKNOWN = deny("key_unknown", "No tenant of this gateway has this key");
+
 const KV_TIMEOUT_MS = 2_000;
 /** KV's default: a shorter one buys nothing, since the authority decides. */
 const KV_CACHE_TTL_SECONDS = 60;
 /**
+ * A credential has at most 512 bytes and an entry little more, so that each cache stays within some 10 MB.
+ *
  * Resolution 0: any other makes the cache wait for a timer to look at the clock again, and a timer dies with the
  * request that set it.
  */
-const KNOWN = { max: 50_000, ttl: 300_000, ttlResolution: 0 };
-const REFUSED = { max: 50_000, ttl: 10_000, ttlResolution: 0 };
+const KNOWN = { max: 10_000, ttl: 300_000, ttlResolution: 0 };
+const REFUSED = { max: 10_000, ttl: 10_000, ttlResolution: 0 };
 
 export class CredentialIndex {
   readonly #kv: KVNamespace;
@@ -63,8 +67,7 @@ export class CredentialIndex {
         retryAfterSeconds: 5,
       });
     }
-    if (text === null)
-      return this.#refuse(credential, deny("key_unknown", "No tenant of this gateway has this key"));
+    if (text === null) return this.#refuse(credential, UNKNOWN);
     const record = parseRecord(text);
     if (record === null) {
       console.error(JSON.stringify({ event: "credential_record_corrupt", digest }));

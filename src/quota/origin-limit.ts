@@ -1,14 +1,12 @@
 /** The origin's own limiter on `posts`: what its answer says about it. */
 import type { Settlement } from "../authority/protocol.ts";
-import type { Result } from "../denial.ts";
-import type { OriginAnswer } from "../upstream/forward.ts";
 import type { Quota } from "./policy.ts";
 
 const MAX_BLOCK_SECONDS = 86_400;
 
-/** What the authority is told: the token has been used, and whether the origin counted it out. */
-export function settlementOf(nonce: string, origin: Result<OriginAnswer>): Settlement {
-  const seconds = origin.ok ? originRetryAfterSeconds(origin.value.response) : null;
+/** What the authority is told: the token has been used, and whether the origin's own limiter refused it. */
+export function settlementOf(nonce: string, response: Response): Settlement {
+  const seconds = originRetryAfterSeconds(response);
   return seconds === null ? { nonce } : { nonce, originRetryAfterSeconds: seconds };
 }
 

@@ -2,10 +2,25 @@
  * Rate policies as data: a named limit over a window and a partition. Counting is the tenant's authority's;
  * `flood`, which is no counter, has a file of its own.
  */
-import type { Config } from "../config.ts";
 
-/** `posts`: `POST /public/v1/posts`, a tenant. `api`: everything else, a key. */
+/** `posts`: `POST /public/v1/posts`. `api`: everything else. */
 export type PolicyName = "posts" | "api";
+
+interface PolicySpec {
+  readonly windowSeconds: number;
+  /** What shares the limit. */
+  readonly per: "tenant" | "key";
+  /**
+   * The origin counts these requests too, and its clients read `X-RateLimit-*` for them: a token is used when the
+   * origin has answered, not when the gateway has admitted.
+   */
+  readonly countedByOrigin: boolean;
+}
+
+export const POLICIES: Readonly<Record<PolicyName, PolicySpec>> = {
+  posts: { windowSeconds: 3_600, per: "tenant", countedByOrigin: true },
+  api: { windowSeconds: 60, per: "key", countedByOrigin: false },
+};
 
 export interface Policy {
   readonly name: PolicyName;
@@ -33,13 +48,14 @@ const API_PER_MINUTE = 600;
 /** Defaults, then the tenant's overrides, then the key's. */
 export function policyFor(
   name: PolicyName,
-  config: Pick<Config, "postsPerHour">,
+  defaults: { readonly postsPerHour: number },
   tenant: LimitOverrides,
   key: LimitOverrides,
 ): Policy {
-  if (name === "posts") {
-    const limit = key.postsPerHour ?? tenant.postsPerHour ?? config.postsPerHour;
-    return { name, limit, windowSeconds: 3_600 };
-  }
-  return { name, limit: key.apiPerMinute ?? tenant.apiPerMinute ?? API_PER_MINUTE, windowSeconds: 60 };
+  const { windowSeconds } = POLICIES[name];
+  const limits: Readonly<Record<PolicyName, number>> = {
+    posts: key.postsPerHour ?? tenant.postsPerHour ?? defaults.postsPerHour,
+    api: key.apiPerMinute ?? tenant.apiPerMinute ?? API_PER_MINUTE,
+  };
+  return { name, limit: limits[name], windowSeconds };
 }

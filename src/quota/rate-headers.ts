@@ -1,5 +1,5 @@
 /** Quota → response fields. */
-import type { Quota } from "./policy.ts";
+import { POLICIES, type Quota } from "./policy.ts";
 
 /** Fields of an origin's own limiter, none of which may reach a client beside the gateway's. */
 const RATE_FIELDS = [
@@ -21,7 +21,7 @@ export function setRateHeaders(headers: Headers, quota: Quota | null, allowed: b
   const { name, limit, windowSeconds } = quota.policy;
   headers.set("RateLimit-Policy", `"${name}";q=${limit};w=${windowSeconds}`);
   headers.set("RateLimit", `"${name}";r=${quota.remaining};t=${quota.resetSeconds}`);
-  if (!allowed || name !== "posts") return;
+  if (!allowed || !POLICIES[name].countedByOrigin) return;
   headers.set("X-RateLimit-Limit", String(limit));
   headers.set("X-RateLimit-Remaining", String(quota.remaining));
   headers.set("X-RateLimit-Reset", String(quota.resetSeconds));

@@ -46,6 +46,11 @@ export class RollingWindow {
     };
   }
 
+  isEmpty(nowMs: number): boolean {
+    this.#forget(nowMs);
+    return this.#spent.length === 0;
+  }
+
   spend(spent: Spent): void {
     let at = this.#spent.length;
     while (at > 0 && (this.#spent[at - 1]?.countsUntilMs ?? 0) > spent.countsUntilMs) at--;

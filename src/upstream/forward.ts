@@ -34,10 +34,11 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
   if (upload === null) watch.start();
   let bytesIn = call.body?.length ?? 0;
   let cutShort: RelayEnd["outcome"] | null = null;
+  let answering = false;
   upload?.ended?.then(({ bytes, outcome }) => {
     bytesIn = bytes;
     // An origin that stops reading may still be answering: 413, for example.
-    if (outcome === "complete" || outcome === "sink_failed") return;
+    if (outcome === "complete" || outcome === "sink_failed" || answering) return;
     cutShort = outcome;
     // Or the origin might take what it has for the whole body.
     abort.abort();
@@ -55,6 +56,7 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
       encodeResponseBody: "manual",
       signal: abort.signal,
     });
+    answering = true;
     const reason = unusable(response.status);
     if (reason !== null) {
       await response.body?.cancel();

@@ -25,6 +25,8 @@ export interface RelayLimits {
   readonly maxBytes?: number;
   /** Runs while the sink takes its time, and only then. */
   readonly sinkWatch?: Stopwatch;
+  /** Aborts when whoever reads from the sink is gone, which a waiting relay would not notice otherwise. */
+  readonly sinkGone?: AbortSignal;
 }
 
 /** `length` is the announced size, so that the framing of the message stays what it was; null where unknown. */
@@ -40,14 +42,17 @@ async function pump(
   source: ReadableStream<Uint8Array>,
   sink: WritableStream<Uint8Array>,
   chunkBytes: number,
-  { sourceIdleMs = 0, maxBytes = 0, sinkWatch }: RelayLimits,
+  { sourceIdleMs = 0, maxBytes = 0, sinkWatch, sinkGone }: RelayLimits,
 ): Promise<RelayEnd> {
   const reader = source.getReader({ mode: "byob" });
   const writer = sink.getWriter();
-  const sourceWatch = sourceIdleMs > 0 ? new Stopwatch(sourceIdleMs, () => void reader.cancel()) : null;
+  const cancel = () => void reader.cancel().catch(() => {});
+  const sourceWatch = sourceIdleMs > 0 ? new Stopwatch(sourceIdleMs, cancel) : null;
+  sinkGone?.addEventListener("abort", cancel);
   let buffer = new Uint8Array(chunkBytes);
   let bytes = 0;
   const end = async (outcome: RelayEnd["outcome"]): Promise<RelayEnd> => {
+    sinkGone?.removeEventListener("abort", cancel);
     if (outcome !== "complete") await Promise.allSettled([writer.abort(new Error(outcome)), reader.cancel()]);
     return { bytes, outcome };
   };
@@ -56,6 +61,7 @@ async function pump(
     const chunk = await reader.read(buffer).catch(() => null);
     sourceWatch?.stop();
     // Cancelling ends a pending read as if the source had finished.
+    if (sinkGone?.aborted) return end("sink_failed");
     if (sourceWatch?.expired) return end("source_stalled");
     if (chunk === null) return end("source_failed");
     bytes += chunk.value?.byteLength ?? 0;

@@ -25,7 +25,10 @@ let authorityMode = "throw";
 export class FaultyAuthority extends DurableObject {
   async lease(): Promise<unknown> {
     if (authorityMode === "hang") return new Promise(() => {});
-    if (authorityMode === "garbage") return { verdict: "granted", usableForMs: 1_000 };
+    if (authorityMode === "garbage") {
+      const subscription = { status: "active", currentPeriodEndMs: null };
+      return { v: 1, verdict: "granted", keyId: "k", subscription, tokens: 1, quota: {}, usableForMs: 1_000 };
+    }
     throw new Error("the object was reset");
   }
 

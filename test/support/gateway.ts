@@ -15,8 +15,8 @@ import { until } from "./poll.ts";
 import { record } from "./record.ts";
 
 const root = join(import.meta.dirname, "../..");
-const COMPATIBILITY_DATE =
-  unstable_readConfig({ config: join(root, "wrangler.toml") }).compatibility_date ?? "";
+const WRANGLER = unstable_readConfig({ config: join(root, "wrangler.toml") });
+const COMPATIBILITY_DATE = WRANGLER.compatibility_date ?? "";
 
 export interface GatewayOptions {
   readonly vars?: Readonly<Record<string, string>>;
@@ -151,6 +151,7 @@ function gatewayWorker(options: GatewayOptions, port: number, originUrl: string)
     modulesRoot: "dist",
     scriptPath: "dist/index.js",
     compatibilityDate: COMPATIBILITY_DATE,
+    compatibilityFlags: WRANGLER.compatibility_flags,
     unsafeDirectSockets: [{ host: "127.0.0.1", port }],
     bindings: { ORIGIN_URL: originUrl, LOG_REQUESTS: "all", ...vars },
     kvNamespaces: faultyKv ? {} : { CREDENTIALS: "credentials" },

@@ -3,12 +3,7 @@ import { type InnerList, type Item, type List, parseList, Token } from "structur
 import { describe, expect, it } from "vitest";
 import { bearerChallenge } from "../../src/answer/challenge.ts";
 import { allowOrigin, preflightResponse } from "../../src/answer/cors.ts";
-import {
-  type DenialContext,
-  denialResponse,
-  problemType,
-  wantsProblem,
-} from "../../src/answer/denial-response.ts";
+import { type DenialContext, denialResponse, wantsProblem } from "../../src/answer/denial-response.ts";
 import { DENIAL_SPECS, type Denial, type DenialReason } from "../../src/denial.ts";
 import type { Quota } from "../../src/quota/policy.ts";
 
@@ -245,10 +240,6 @@ describe("refusals that depend on more than their reason", () => {
         expect(msg).toBe(detail);
       }),
     );
-  });
-
-  it("the type of a problem leads to the gateway's own page about it", () => {
-    expect(problemType("http://h:8787", "flood")).toBe("http://h:8787/_gateway/errors/flood");
   });
 });
 

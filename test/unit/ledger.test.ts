@@ -1,50 +1,12 @@
 /** The ledger over a real SQLite: what is committed there is what a new object counts. */
-import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Ledger, type TokenAnswer } from "../../src/authority/ledger.ts";
-import { migrate } from "../../src/authority/schema.ts";
 import type { Policy } from "../../src/quota/policy.ts";
+import { memoryStorage } from "../support/sqlite.ts";
 
 const MARGIN_MS = 2_000;
 const START_MS = 1_790_000_000_000;
-
-/** What `ledger.ts` and `schema.ts` use of a Durable Object's storage. */
-class SqliteStorage {
-  readonly #db = new DatabaseSync(":memory:");
-  readonly sql = { exec: (text: string, ...values: SQLInputValue[]) => this.#exec(text, values) };
-
-  transactionSync(work: () => void): void {
-    this.#db.exec("BEGIN");
-    work();
-    this.#db.exec("COMMIT");
-  }
-
-  #exec(text: string, values: SQLInputValue[]) {
-    if (text.trim().split(";").length > 1) {
-      this.#db.exec(text);
-      return cursorOf([]);
-    }
-    return cursorOf(this.#db.prepare(text).all(...values));
-  }
-}
-
-function cursorOf(rows: unknown[]) {
-  return {
-    toArray: () => rows,
-    [Symbol.iterator]: () => rows[Symbol.iterator](),
-    one() {
-      if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}`);
-      return rows[0];
-    },
-  };
-}
-
-function newStorage(): SqlStorage {
-  const storage = new SqliteStorage() as unknown as DurableObjectStorage;
-  migrate(storage);
-  return storage.sql;
-}
 
 const policy = (name: Policy["name"], limit: number, windowSeconds = 60): Policy => ({
   name,
@@ -94,7 +56,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** A tenant's authority with its clients, as far as counting goes. */
 class Simulation {
-  readonly #sql = newStorage();
+  readonly #sql = memoryStorage().sql;
   readonly grants: Asked[] = [];
   #ledger = new Ledger(this.#sql);
   #nowMs = START_MS;
@@ -156,7 +118,7 @@ class Simulation {
   }
 
   #settle(grant: Asked): void {
-    this.#ledger.settle(grant.nonce, 60, this.#nowMs);
+    this.#ledger.settle(grant.nonce, this.#nowMs);
     grant.lastUseMs = Math.min(grant.lastUseMs, this.#nowMs);
     grant.countsUntilMs = Math.min(grant.countsUntilMs, this.#nowMs + 60_000 + MARGIN_MS);
   }
@@ -196,7 +158,7 @@ describe("the ledger", () => {
   });
 
   it("whoever waits for `resetSeconds` after a refusal is admitted", () => {
-    const ledger = new Ledger(newStorage());
+    const ledger = new Ledger(memoryStorage().sql);
     ledger.take(ask("a"), START_MS);
     ledger.take(ask("b"), START_MS);
     const { granted, quota } = ledger.take(ask("c"), START_MS + 1);
@@ -207,13 +169,13 @@ describe("the ledger", () => {
   });
 
   it("a token that was settled counts for a window and the margin from then on, after a restart too", () => {
-    const sql = newStorage();
+    const sql = memoryStorage().sql;
     const one = { policy: policy("posts", 1, 3_600) };
     const ledger = new Ledger(sql);
     ledger.take(ask("a", one), START_MS);
-    ledger.settle("a", 3_600, START_MS + 5_000);
+    ledger.settle("a", START_MS + 5_000);
     // A late settlement, sent twice, does not make it count longer.
-    ledger.settle("a", 3_600, START_MS + 60_000);
+    ledger.settle("a", START_MS + 60_000);
     const freeAtMs = START_MS + 5_000 + 3_600_000 + MARGIN_MS;
     for (const either of [ledger, new Ledger(sql)]) {
       expect(either.take(ask("b", one), freeAtMs - 1).granted).toBe(false);
@@ -222,12 +184,12 @@ describe("the ledger", () => {
   });
 
   it("announces no more than the window to a caller who was admitted", () => {
-    const { quota } = new Ledger(newStorage()).take(ask("a"), START_MS);
+    const { quota } = new Ledger(memoryStorage().sql).take(ask("a"), START_MS);
     expect(quota).toEqual({ policy: policy("posts", 2, 3_600), remaining: 1, resetSeconds: 3_600 });
   });
 
   it("refuses for as long as the origin's own limiter does, from memory of SQLite, and for that policy only", () => {
-    const sql = newStorage();
+    const sql = memoryStorage().sql;
     new Ledger(sql).block("posts", START_MS + 10_000);
     const ledger = new Ledger(sql);
     ledger.block("posts", START_MS + 5_000);
@@ -241,24 +203,24 @@ describe("the ledger", () => {
   });
 
   it("a grant made before the origin's block is granted again on its nonce", () => {
-    const ledger = new Ledger(newStorage());
+    const ledger = new Ledger(memoryStorage().sql);
     ledger.take(ask("a"), START_MS);
     ledger.block("posts", START_MS + 10_000);
     expect(ledger.take(ask("a"), START_MS + 1).granted).toBe(true);
   });
 
   it("remembers the latest deadline it granted, over restarts", () => {
-    const sql = newStorage();
+    const sql = memoryStorage().sql;
     expect(new Ledger(sql).latestDeadlineMs()).toBe(0);
     const ledger = new Ledger(sql);
     ledger.take(ask("a", { usableUntilMs: START_MS + 5_000 }), START_MS);
     ledger.take(ask("b", { usableUntilMs: START_MS + 1_000 }), START_MS);
-    ledger.settle("a", 3_600, START_MS + 10);
+    ledger.settle("a", START_MS + 10);
     expect(new Ledger(sql).latestDeadlineMs()).toBe(START_MS + 5_000);
   });
 
   it("a limit of 0 refuses and names the window as the time to wait", () => {
-    const { granted, quota } = new Ledger(newStorage()).take(
+    const { granted, quota } = new Ledger(memoryStorage().sql).take(
       ask("a", { policy: policy("posts", 0, 3_600) }),
       START_MS,
     );

@@ -6,6 +6,7 @@ import { type AddressInfo, connect } from "node:net";
 import { Readable } from "node:stream";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { tagOf } from "../../src/authority/tag.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { open, type Received, type Sent } from "../support/http.ts";
 import { until } from "../support/poll.ts";
@@ -517,6 +518,87 @@ describe("in front of an origin that misbehaves", () => {
     await until("its event", () =>
       gateway.events.some((event) => event.route === "/upload" && event.outcome !== "forwarded"),
     );
+  });
+
+  it("keeps the event and the settlement of a request whose client left before the answer", async () => {
+    let answer: () => void = () => {};
+    origin.behave((socket) => {
+      answer = () => socket.end("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}");
+    });
+    const poster = await gateway.tenant("left-early");
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    const arrivedBefore = origin.received.length;
+    socket.write(
+      `POST /public/v1/posts HTTP/1.1\r\nHost: gw\r\nAuthorization: ${poster}\r\nContent-Length: 2\r\n\r\n{}`,
+    );
+    await until("the request at the origin", () => origin.received.length > arrivedBefore);
+    socket.resetAndDestroy();
+    answer();
+    const event = await until("its event", () =>
+      gateway.events.find(({ tenant }) => tenant === "left-early"),
+    );
+    expect(event.route).toBe("/posts");
+  });
+
+  it("settles a post when the origin has answered, and not when it never did", async () => {
+    const countsFor = async (tenant: string): Promise<number> => {
+      const name = { name: tagOf(tenant) };
+      const storage = await gateway.miniflare.unsafeGetDurableObjectStorage(
+        "postiz-gateway",
+        "TenantAuthority",
+        name,
+      );
+      const [row] = await storage.exec("SELECT counts_until_ms - usable_until_ms AS ms FROM grant_log");
+      return Number(row?.["ms"]);
+    };
+    const create = async (tenant: string): Promise<void> => {
+      const authorization = await gateway.tenant(tenant);
+      await gateway.send({ method: "POST", path: "/public/v1/posts", authorization, body: "{}" });
+    };
+    origin.behave((socket) => socket.end("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"));
+    await create("answered");
+    await until("the settlement", async () => (await countsFor("answered")) < 3_600_000 + 2_000);
+    origin.behave((socket) => socket.destroy());
+    await create("unanswered");
+    expect(await countsFor("unanswered")).toBe(400 + 3_600_000 + 2_000);
+  });
+
+  it("asks an origin that has throttled posts no more until its Retry-After has passed", async () => {
+    origin.behave((socket) =>
+      socket.end("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1234\r\nContent-Length: 2\r\n\r\n{}"),
+    );
+    const authorization = await gateway.tenant("throttled-by-origin");
+    const post: Sent = { method: "POST", path: "/public/v1/posts", authorization, body: "{}" };
+    const relayed = await gateway.send(post);
+    expect([
+      relayed.status,
+      relayed.headers.get("RateLimit"),
+      relayed.headers.get("X-RateLimit-Limit"),
+    ]).toEqual([429, '"posts";r=0;t=1234', null]);
+    const refused = await until("the gateway's own refusal", async () => {
+      const received = await gateway.send(post);
+      return received.headers.has("Proxy-Status") && received;
+    });
+    expect(refused.status).toBe(429);
+    expect(Number(refused.headers.get("Retry-After"))).toBeGreaterThan(1_200);
+  });
+
+  it("notices a client that leaves while the origin is silent in the middle of its answer", async () => {
+    origin.behave((socket) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nfirst"));
+    const patient = await startGateway({ vars: { ORIGIN_URL: origin.url } });
+    try {
+      const authorization = await patient.tenant("gone");
+      const { hostname, port } = new URL(patient.url);
+      const socket = connect(Number(port), hostname);
+      socket.write(`GET /public/v1/users HTTP/1.1\r\nHost: gw\r\nAuthorization: ${authorization}\r\n\r\n`);
+      await new Promise((resolve) => socket.once("data", resolve));
+      socket.resetAndDestroy();
+      const event = await until("its event", () => patient.events.find(({ tenant }) => tenant === "gone"));
+      expect(event).toMatchObject({ outcome: "forwarded", source: "client", status: 200 });
+    } finally {
+      await patient.stop();
+    }
   });
 
   it("says so in the event when the client leaves in the middle of an answer, and lets the origin go", async () => {

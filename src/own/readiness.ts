@@ -1,5 +1,4 @@
 /** Whether requests would get through: every binding and the origin are asked, each within a time limit. */
-import { tagOf } from "../authority/tag.ts";
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
@@ -18,15 +17,16 @@ const remembered = new WeakMap<Deps, { readonly atMs: number; readonly readiness
 
 export async function checkReadiness(env: Env, deps: Deps): Promise<Readiness> {
   const recent = remembered.get(deps);
-  if (recent !== undefined && deps.wallNowMs() - recent.atMs < REMEMBER_MS) return recent.readiness;
+  if (recent !== undefined && deps.nowMs() - recent.atMs < REMEMBER_MS) return recent.readiness;
   const [credentials, authority, origin] = await Promise.all([
     outcomeOf(env.CREDENTIALS.get("readiness")),
-    outcomeOf(env.TENANT_AUTHORITY.getByName(tagOf("readiness")).ping()),
+    // No tag has this form, so this is no tenant's object.
+    outcomeOf(env.TENANT_AUTHORITY.getByName("readiness").ping()),
     outcomeOf(askOrigin(deps)),
   ]);
   const checks = { credentials, authority, origin };
   const readiness = { ready: Object.values(checks).every((check) => check === "ok"), checks };
-  remembered.set(deps, { atMs: deps.wallNowMs(), readiness });
+  remembered.set(deps, { atMs: deps.nowMs(), readiness });
   return readiness;
 }
 

@@ -1,0 +1,90 @@
+/** The gateway's own paths: is it up, is it ready, what does an error mean. Refusals are RFC 9457 throughout. */
+import { Hono } from "hono";
+import { DENIAL_SPECS, type Denial, type DenialReason, pass, type Result } from "../denial.ts";
+import type { Deps } from "../deps.ts";
+import type { Env } from "../env.ts";
+import type { Target } from "../route/canonical.ts";
+import { readBody } from "../upstream/request-body.ts";
+import { VERSION } from "../version.ts";
+import { checkReadiness } from "./readiness.ts";
+
+/** Ends a request from within a handler; rendered where all denials are. */
+class Refusal extends Error {
+  readonly denial: Denial;
+  constructor(denial: Denial) {
+    super(denial.reason);
+    this.denial = denial;
+  }
+}
+
+interface OwnEnv {
+  readonly env: Env;
+  /** Or why the gateway can't work: then it runs, but not as a gateway. */
+  readonly deps: Deps | Denial;
+}
+
+const NO_STORE = { "Cache-Control": "no-store" };
+
+const api = new Hono<{ Bindings: OwnEnv }>().basePath("/_gateway");
+
+api.get("/health", (c) => {
+  working(c.env.deps);
+  return c.json({ status: "ok", version: VERSION }, 200, NO_STORE);
+});
+
+api.get("/ready", async (c) => {
+  const { ready, checks } = await checkReadiness(c.env.env, working(c.env.deps));
+  const status = ready ? "ready" : "not_ready";
+  return c.json({ status, version: VERSION, checks }, ready ? 200 : 503, NO_STORE);
+});
+
+/** Where the `type` of a problem leads. */
+api.get("/errors/:reason", (c) => {
+  const reason = c.req.param("reason");
+  if (!Object.hasOwn(DENIAL_SPECS, reason)) throw nothingHere();
+  const { status, source, message } = DENIAL_SPECS[reason as DenialReason];
+  return c.json({ code: reason, status, source, message });
+});
+
+for (const path of ["/health", "/ready", "/errors/:reason"]) {
+  api.all(path, (c) => {
+    const detail = `${c.req.method} is not possible here; GET and HEAD are`;
+    throw new Refusal({ reason: "method_not_allowed", detail, allow: ["GET", "HEAD"] });
+  });
+}
+
+api.notFound(() => {
+  throw nothingHere();
+});
+api.onError((error) => {
+  throw error;
+});
+
+function working(deps: Deps | Denial): Deps {
+  if ("reason" in deps) throw new Refusal(deps);
+  return deps;
+}
+
+const nothingHere = () => new Refusal({ reason: "path_unknown", detail: "The gateway has no such path" });
+
+/** On Hono: the proxied paths, which must be fast, never meet a router. */
+export async function answerOwn(
+  request: Request,
+  target: Target,
+  deps: Deps | Denial,
+  env: Env,
+): Promise<Result<Response>> {
+  const body = readBody(request, MAX_BODY_BYTES);
+  if (!body.ok) return body;
+  const url = `${target.protocol}://${target.host}${target.path}${target.query}`;
+  const { method, headers } = request;
+  const canonical = new Request(url, { method, headers, body: body.value?.stream ?? null });
+  try {
+    return pass(await api.fetch(canonical, { env, deps }));
+  } catch (error) {
+    if (error instanceof Refusal) return { ok: false, denial: error.denial };
+    throw error;
+  }
+}
+
+const MAX_BODY_BYTES = 1_048_576;

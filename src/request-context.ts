@@ -1,0 +1,20 @@
+/** What is fixed about a request the moment it arrives. */
+import { steadyNowMs } from "./clock.ts";
+import { continueTrace, type TraceContext } from "./upstream/trace-context.ts";
+
+export interface RequestContext {
+  readonly request: Request;
+  /** The gateway's own, UUID; also the nonce of whatever is asked on the request's behalf. */
+  readonly requestId: string;
+  readonly trace: TraceContext;
+  readonly arrivedAtMs: number;
+}
+
+export function arrive(request: Request): RequestContext {
+  return {
+    request,
+    requestId: crypto.randomUUID(),
+    trace: continueTrace(request.headers),
+    arrivedAtMs: steadyNowMs(),
+  };
+}

@@ -1,0 +1,47 @@
+/** A Durable Object's SQLite storage in Node, with the authority's schema: real SQL, without the runtime. */
+import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import { migrate } from "../../src/authority/schema.ts";
+
+/** What the authority uses of it. */
+class SqliteStorage {
+  readonly #db = new DatabaseSync(":memory:");
+  readonly sql = { exec: (text: string, ...values: SQLInputValue[]) => this.#exec(text, values) };
+
+  /** When the alarm is set for. */
+  alarmAtMs: number | null = null;
+
+  async setAlarm(atMs: number): Promise<void> {
+    this.alarmAtMs = atMs;
+  }
+
+  transactionSync(work: () => void): void {
+    this.#db.exec("BEGIN");
+    work();
+    this.#db.exec("COMMIT");
+  }
+
+  #exec(text: string, values: SQLInputValue[]) {
+    if (text.trim().split(";").length > 1) {
+      this.#db.exec(text);
+      return cursorOf([]);
+    }
+    return cursorOf(this.#db.prepare(text).all(...values));
+  }
+}
+
+function cursorOf(rows: unknown[]) {
+  return {
+    toArray: () => rows,
+    [Symbol.iterator]: () => rows[Symbol.iterator](),
+    one() {
+      if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}`);
+      return rows[0];
+    },
+  };
+}
+
+export function memoryStorage(): DurableObjectStorage & { readonly alarmAtMs: number | null } {
+  const storage = new SqliteStorage() as unknown as DurableObjectStorage & SqliteStorage;
+  migrate(storage);
+  return storage;
+}
