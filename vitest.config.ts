@@ -6,7 +6,7 @@ export default defineConfig({
   test: {
     reporters: ["default", ["json", { outputFile: "dist/test-report.json" }]],
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], sequence: { groupOrder: 0 } } },
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], sequence: { groupOrder: 1 } } },
       // One workerd at a time: several starve each other on a small machine.
       {
         test: {
@@ -16,11 +16,11 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 30_000,
           hookTimeout: 60_000,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
       // Last, because it reads what all the others have written.
-      { test: { name: "leaks", include: ["test/leaks.test.ts"], sequence: { groupOrder: 2 } } },
+      { test: { name: "leaks", include: ["test/leaks.test.ts"], sequence: { groupOrder: 3 } } },
     ],
   },
 });

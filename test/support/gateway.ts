@@ -12,7 +12,7 @@ import { digestOf } from "../../src/credential/credential.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
 import { type Received, type Sent, send } from "./http.ts";
 import { until } from "./poll.ts";
-import { record } from "./record.ts";
+import { record, recordSecret } from "./record.ts";
 
 const root = join(import.meta.dirname, "../..");
 const WRANGLER = unstable_readConfig({ config: join(root, "wrangler.toml") });
@@ -62,6 +62,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
   const originUrl = `http://127.0.0.1:${originPort}`;
   const logs: string[] = [];
   const events: GatewayEvent[] = [];
+  /** Ids of the answers that came: when the gateway stops, each must have had exactly one event. */
+  const answered = new Set<string>();
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       log: new Log(LogLevel.ERROR),
@@ -99,13 +101,22 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
         miniflare,
         target === "kv" ? "kv" : tagOf("faulty"),
       ).setMode(mode),
-    send: (sent) => send(url, sent),
+    send: async (sent) => {
+      const received = await send(url, sent);
+      const id = received.headers.get("X-Request-Id");
+      if (id !== null) answered.add(id);
+      return received;
+    },
     evict: (tenantId) =>
       miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", { name: tagOf(tenantId) }),
     tenant: (id, tenantOptions = {}) => seedTenant(id, tenantOptions, authority(id), kv),
     eventOf: ({ headers }) => oneEvent(events, headers.get("X-Request-Id") ?? "none"),
     stop: async () => {
-      if (!options.faultyKv) for (const { name } of (await (await kv()).list()).keys) record("kv-key", name);
+      for (const id of answered) await oneEvent(events, id);
+      if (!options.faultyKv) {
+        const store = await kv();
+        for (const { name } of (await store.list()).keys) record("kv", `${name} ${await store.get(name)}`);
+      }
       await miniflare.dispose();
     },
   };
@@ -118,6 +129,7 @@ async function seedTenant(
   kv: TestGateway["kv"],
 ): Promise<string> {
   const key = digestOf(`key of ${id}`);
+  recordSecret(key);
   const { status = "active", currentPeriodEndMs = null, limits, expiresAtMs } = options;
   await authority.putTenant({
     id,

@@ -3,12 +3,13 @@ import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
-import { RECORD_DIR } from "./record.ts";
+import { RECORD_DIR, SECRETS_FILE } from "./record.ts";
 
 const root = join(import.meta.dirname, "../..");
 
 export default async function setup(): Promise<void> {
   rmSync(RECORD_DIR, { recursive: true, force: true });
+  rmSync(SECRETS_FILE, { force: true });
   execFileSync("wrangler", ["deploy", "--dry-run", "--outdir", "dist"], {
     cwd: root,
     env: { ...process.env, WRANGLER_SEND_METRICS: "false", CLOUDFLARE_CF_FETCH_ENABLED: "false" },
