@@ -44,7 +44,9 @@ export function resolveRoute(method: string, target: Target, forwardUnprotected:
     const { path, operation } = match(method, target.path.slice(prefix.length));
     return pass({ kind: "protected", path: API + path, query: target.query, operation });
   }
-  if (forwardUnprotected) return pass({ kind: "unprotected", path: target.rawPath, query: target.query });
+  // Below whatever prefix the origin has, this is the protected API: never a way around.
+  if (forwardUnprotected && !/\/public\/v1(?:\/|$)/i.test(target.path))
+    return pass({ kind: "unprotected", path: target.rawPath, query: target.query });
   return deny("path_unknown", "Only /public/v1/… and /api/public/v1/… are served here");
 }
 

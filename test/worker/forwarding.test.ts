@@ -656,6 +656,9 @@ describe("paths outside the public API", () => {
       ]) {
         expect((await gateway.send({ path })).status).toBe(401);
       }
+      for (const path of ["/postiz/backend/public/v1/users", "/api/api/Public/v1", "/x//%70ublic/v1/users"]) {
+        expect((await gateway.send({ path })).status).toBe(404);
+      }
       for (const path of ["/x/../public/v1/users", "/x%2f..%2fpublic/v1", "/x\\public"]) {
         expect((await gateway.send({ path })).status).toBe(400);
       }
