@@ -4,11 +4,11 @@
  */
 import { allowOrigin } from "./answer/cors.ts";
 import { denialResponse, wantsProblem } from "./answer/denial-response.ts";
-import type { Denial, DenialReason, Result } from "./denial.ts";
+import { type Denial, type DenialReason, deny, pass, type Result } from "./denial.ts";
 import type { Env } from "./env.ts";
 import { depsFor, type Isolate, isolateOf } from "./isolate.ts";
 import { answerOwn } from "./own/api.ts";
-import { type Served, serve } from "./pipeline.ts";
+import { type Passage, type Served, serve } from "./pipeline.ts";
 import { arrive, type RequestContext } from "./request-context.ts";
 import { readTarget, type Target } from "./route/canonical.ts";
 import { isGatewayPath } from "./route/route.ts";
@@ -22,11 +22,7 @@ export function handle(request: Request, env: Env, ctx: ExecutionContext): Promi
   return answered;
 }
 
-async function respond(
-  request: Request,
-  env: Env,
-  waitUntil: (work: Promise<unknown>) => void,
-): Promise<Response> {
+async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil"]): Promise<Response> {
   const context = arrive(request);
   const event = new EventDraft(context);
   const isolate = isolateOf(env);
@@ -37,8 +33,7 @@ async function respond(
   } catch (error) {
     const stack = error instanceof Error ? error.stack : String(error);
     console.error(JSON.stringify({ event: "internal", requestId: context.requestId, error: stack }));
-    const detail = "The gateway failed; its log holds more under the request id";
-    served = { ok: false, denial: { reason: "internal", detail } };
+    served = deny("internal", "The gateway failed; its log holds more under the request id");
   }
   const response = served.ok
     ? conclude(served.value, event, isolate, waitUntil)
@@ -54,13 +49,13 @@ async function dispatch(
   target: Target,
   isolate: Isolate,
   env: Env,
-  waitUntil: (work: Promise<unknown>) => void,
+  waitUntil: Passage["waitUntil"],
 ): Promise<Result<Served>> {
   const deps = depsFor(isolate, target);
   if (isGatewayPath(target.path)) {
     event.route = "/_gateway";
     const response = await answerOwn(context.request, target, deps, env);
-    return response.ok ? { ok: true, value: { kind: "answered", response: response.value } } : response;
+    return response.ok ? pass({ kind: "answered", response: response.value }) : response;
   }
   if ("reason" in deps) return { ok: false, denial: deps };
   return serve({ context, target, event, deps, waitUntil });
@@ -87,7 +82,7 @@ function conclude(
   served: Served,
   event: EventDraft,
   { record }: Isolate,
-  waitUntil: (work: Promise<unknown>) => void,
+  waitUntil: Passage["waitUntil"],
 ): Response {
   if (served.kind === "answered") {
     const { status } = served.response;

@@ -19,7 +19,6 @@ import type { RequestContext } from "./request-context.ts";
 import type { Target } from "./route/canonical.ts";
 import { type ProtectedRoute, resolveRoute, type UnprotectedRoute } from "./route/route.ts";
 import type { EventDraft } from "./telemetry/event-draft.ts";
-import { clientAddressOf } from "./upstream/client-address.ts";
 import { forward, type OriginAnswer, type OriginCall } from "./upstream/forward.ts";
 import { readBody } from "./upstream/request-body.ts";
 import { hasPassedHere, originHeaders } from "./upstream/request-headers.ts";
@@ -100,7 +99,7 @@ async function admit(
       policy: operation.policy,
       nonce: context.requestId,
       settleWithinMs,
-      clientAddress: clientAddressOf(context.request),
+      clientAddress: context.clientAddress,
     },
     deps,
   );
@@ -136,11 +135,11 @@ type Load = Pick<OriginCall, "url" | "body" | "timeoutMs" | "strict"> & {
 };
 
 function carry({ context, target, deps, event }: Passage, load: Load): Promise<Result<OriginAnswer>> {
-  const { request, requestId, trace } = context;
+  const { request, requestId, trace, clientAddress } = context;
   const { config, fetchOrigin } = deps;
   const headers = originHeaders(request.headers, {
     authorization: load.authorization,
-    clientAddress: clientAddressOf(request),
+    clientAddress,
     protocol: target.protocol,
     host: target.host,
     requestId,

@@ -1,5 +1,6 @@
 /** What is fixed about a request the moment it arrives. */
 import { steadyNowMs } from "./clock.ts";
+import { clientAddressOf } from "./upstream/client-address.ts";
 import { continueTrace, type TraceContext } from "./upstream/trace-context.ts";
 
 export interface RequestContext {
@@ -7,6 +8,8 @@ export interface RequestContext {
   /** The gateway's own, UUID; also the nonce of whatever is asked on the request's behalf. */
   readonly requestId: string;
   readonly trace: TraceContext;
+  /** Null where the platform does not tell. */
+  readonly clientAddress: string | null;
   readonly arrivedAtMs: number;
 }
 
@@ -15,6 +18,7 @@ export function arrive(request: Request): RequestContext {
     request,
     requestId: crypto.randomUUID(),
     trace: continueTrace(request.headers),
+    clientAddress: clientAddressOf(request),
     arrivedAtMs: steadyNowMs(),
   };
 }

@@ -2,6 +2,7 @@
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
+import { setAccessToken } from "../upstream/request-headers.ts";
 
 const CHECK_TIMEOUT_MS = 3_000;
 /** Anyone may ask, so what was found is told again for a while instead of asking the stores each time. */
@@ -42,10 +43,7 @@ async function outcomeOf(work: Promise<unknown>): Promise<string> {
 /** Without a credential Postiz refuses with JSON; a web page means that the base URL lacks its `/api`. */
 async function askOrigin({ config, fetchOrigin }: Deps): Promise<void> {
   const headers = new Headers();
-  if (config.originAccess !== null) {
-    headers.set("CF-Access-Client-Id", config.originAccess.clientId);
-    headers.set("CF-Access-Client-Secret", config.originAccess.clientSecret);
-  }
+  setAccessToken(headers, config.originAccess);
   const response = await fetchOrigin(`${config.originBase}/public/v1/is-connected`, {
     headers,
     redirect: "manual",

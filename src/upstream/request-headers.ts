@@ -1,4 +1,5 @@
 /** Request fields for the origin, pure: what a client may not say is dropped, then the gateway speaks. */
+import type { Config } from "../config.ts";
 
 /** Connection-level fields (RFC 9110 §7.6.1), and what could steer the origin around the gateway's decision. */
 const DROPPED = new Set([
@@ -34,7 +35,7 @@ export interface Identity {
   readonly requestId: string;
   readonly traceparent: string;
   readonly tracestate: string | null;
-  readonly access: { readonly clientId: string; readonly clientSecret: string } | null;
+  readonly access: Config["originAccess"];
 }
 
 export function originHeaders(incoming: Headers, identity: Identity): Headers {
@@ -50,13 +51,17 @@ export function originHeaders(incoming: Headers, identity: Identity): Headers {
   headers.set("X-Request-Id", identity.requestId);
   headers.set("traceparent", identity.traceparent);
   if (identity.tracestate !== null) headers.set("tracestate", identity.tracestate);
-  if (identity.access !== null) {
-    headers.set("CF-Access-Client-Id", identity.access.clientId);
-    headers.set("CF-Access-Client-Secret", identity.access.clientSecret);
-  }
+  setAccessToken(headers, identity.access);
   const via = incoming.get("Via");
   headers.set("Via", via === null ? `1.1 ${PSEUDONYM}` : `${via}, 1.1 ${PSEUDONYM}`);
   return headers;
+}
+
+/** The service token for an origin behind Cloudflare Access. */
+export function setAccessToken(headers: Headers, access: Config["originAccess"]): void {
+  if (access === null) return;
+  headers.set("CF-Access-Client-Id", access.clientId);
+  headers.set("CF-Access-Client-Secret", access.clientSecret);
 }
 
 /** RFC 9110 §7.6.1: whatever `Connection` names belongs to this connection only. */
