@@ -1,7 +1,5 @@
 import { defineConfig } from "vitest/config";
 
-const built = ["test/support/global-setup.ts"];
-
 export default defineConfig({
   test: {
     reporters: ["default", ["json", { outputFile: "dist/test-report.json" }]],
@@ -12,7 +10,7 @@ export default defineConfig({
         test: {
           name: "runtime",
           include: ["test/worker/**/*.test.ts", "test/local/**/*.test.ts"],
-          globalSetup: built,
+          globalSetup: ["test/support/global-setup.ts"],
           fileParallelism: false,
           testTimeout: 30_000,
           hookTimeout: 60_000,

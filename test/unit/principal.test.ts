@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { CredentialRecord } from "../../src/authority/credential-record.ts";
 import type { Credential } from "../../src/credential/credential.ts";
 import { CredentialIndex } from "../../src/principal/credential-index.ts";
+import { useCacheClock } from "./cache-clock.ts";
 import { denialOf, passed, reasonOf } from "./result.ts";
 
 const credential: Credential = { kind: "api_key", secret: "acme-demo-key" };
@@ -16,18 +17,7 @@ const record: CredentialRecord = {
 };
 
 describe("looking a credential up in KV", () => {
-  /** The clock of lru-cache. */
-  let nowMs: number;
-  beforeEach(() => {
-    nowMs = 1_000;
-    vi.spyOn(performance, "now").mockImplementation(() => nowMs);
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    vi.spyOn(console, "error").mockImplementation(() => {});
-  });
-  afterEach(() => {
-    vi.useRealTimers();
-    vi.restoreAllMocks();
-  });
+  const clock = useCacheClock();
 
   function indexOver(get: () => Promise<string | null>) {
     const keys: string[] = [];
@@ -75,7 +65,7 @@ describe("looking a credential up in KV", () => {
     [", also if no request lived long enough for a timer", async () => {}],
   ])("an unknown key is remembered as unknown for 10 seconds, no longer%s", async (_, runTimers) => {
     const wait = async (ms: number) => {
-      nowMs += ms;
+      clock.nowMs += ms;
       await runTimers(ms);
     };
     const { index } = indexOver(async () => null);

@@ -1,11 +1,12 @@
 import { parseList, Token } from "structured-headers";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Grant } from "../../src/authority/protocol.ts";
 import { decideRate } from "../../src/quota/decide-rate.ts";
 import { FloodShield, networkOf } from "../../src/quota/flood-shield.ts";
 import { quotaAfter, settlementOf } from "../../src/quota/origin-limit.ts";
 import { policyFor, type Quota } from "../../src/quota/policy.ts";
 import { setRateHeaders } from "../../src/quota/rate-headers.ts";
+import { useCacheClock } from "./cache-clock.ts";
 import { denialOf, passed, reasonOf } from "./result.ts";
 
 const POSTS: Quota = {
@@ -168,18 +169,7 @@ describe("the origin's own 429", () => {
 });
 
 describe("the flood shield", () => {
-  /** The clock of lru-cache. */
-  let nowMs: number;
-  beforeEach(() => {
-    nowMs = 1_000;
-    vi.spyOn(performance, "now").mockImplementation(() => nowMs);
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    vi.spyOn(console, "error").mockImplementation(() => {});
-  });
-  afterEach(() => {
-    vi.useRealTimers();
-    vi.restoreAllMocks();
-  });
+  const clock = useCacheClock();
 
   /** The platform's limiter: `answers` in turn, the last one for ever. */
   function limiterOf(...answers: (() => Promise<{ success: boolean }>)[]) {
@@ -226,7 +216,7 @@ describe("the flood shield", () => {
     [", also if no request lived long enough for a timer", async () => {}],
   ])("asks again after 10 seconds, not before%s", async (_, runTimers) => {
     const wait = async (ms: number) => {
-      nowMs += ms;
+      clock.nowMs += ms;
       await runTimers(ms);
     };
     const shield = new FloodShield(limiterOf(no).limiter);
