@@ -4,6 +4,7 @@
  */
 import { allowOrigin } from "./answer/cors.ts";
 import { denialResponse, wantsProblem } from "./answer/denial-response.ts";
+import { lingering } from "./answer/lingering.ts";
 import { type Denial, type DenialReason, deny, pass, type Result } from "./denial.ts";
 import type { Env } from "./env.ts";
 import { depsFor, type Isolate, isolateOf } from "./isolate.ts";
@@ -40,7 +41,7 @@ async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil
     : refuse(served.denial, context, event, target.ok ? target.value : null, isolate);
   response.headers.set("X-Request-Id", context.requestId);
   if (isolate.state.ok) allowOrigin(response.headers, request.headers, isolate.state.deps.config.corsOrigins);
-  return response;
+  return lingering(response, context.body);
 }
 
 async function dispatch(
@@ -54,7 +55,7 @@ async function dispatch(
   const deps = depsFor(isolate, target);
   if (isGatewayPath(target.path)) {
     event.route = "/_gateway";
-    const response = await answerOwn(context.request, target, deps, env);
+    const response = await answerOwn(context, target, deps, env);
     return response.ok ? pass({ kind: "answered", response: response.value }) : response;
   }
   if ("reason" in deps) return { ok: false, denial: deps };

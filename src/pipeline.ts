@@ -56,7 +56,7 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
   const { policy, template, slowMs } = route.operation;
   const { countedByOrigin } = POLICIES[policy];
   event.route = template;
-  const body = readBody(context.request, deps.config.maxBodyBytes);
+  const body = readBody(context, deps.config.maxBodyBytes);
   if (!body.ok) return body;
   const credential = readCredential(context.request.headers);
   if (!credential.ok) return credential;
@@ -114,7 +114,7 @@ async function admit(
 async function passOn(passage: Passage, route: UnprotectedRoute): Promise<Result<Served>> {
   const { context, deps, event } = passage;
   event.route = "unprotected";
-  const body = readBody(context.request, deps.config.maxBodyBytes);
+  const body = readBody(context, deps.config.maxBodyBytes);
   if (!body.ok) return body;
   const origin = await carry(passage, {
     url: deps.config.originRoot + route.path + route.query,

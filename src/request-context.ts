@@ -1,10 +1,12 @@
 /** What is fixed about a request the moment it arrives. */
 import { steadyNowMs } from "./clock.ts";
 import { clientAddressOf } from "./upstream/client-address.ts";
+import { bodyOf, type RequestBody } from "./upstream/request-body.ts";
 import { continueTrace, type TraceContext } from "./upstream/trace-context.ts";
 
 export interface RequestContext {
   readonly request: Request;
+  readonly body: RequestBody | null;
   /** The gateway's own, UUID; also the nonce of whatever is asked on the request's behalf. */
   readonly requestId: string;
   readonly trace: TraceContext;
@@ -16,6 +18,7 @@ export interface RequestContext {
 export function arrive(request: Request): RequestContext {
   return {
     request,
+    body: bodyOf(request),
     requestId: crypto.randomUUID(),
     trace: continueTrace(request.headers),
     clientAddress: clientAddressOf(request),

@@ -36,10 +36,12 @@ export function relayAnswer(
   if (origin.body === null || request.method === "HEAD") {
     return { response: new Response(null, init), ended: Promise.resolve({ bytes: 0, outcome: "complete" }) };
   }
-  const { readable, ended } = relay(origin.body, lengthOf(origin.headers), {
+  const { body } = origin;
+  const { readable, ended } = relay(body, lengthOf(origin.headers), {
     sourceIdleMs: idleMs,
     sinkGone: request.signal,
   });
+  ended.then(({ outcome }) => (outcome === "complete" ? undefined : body.cancel().catch(() => {})));
   return { response: new Response(readable, { ...init, encodeBody: "manual" }), ended };
 }
 

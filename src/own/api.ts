@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import { DENIAL_SPECS, type Denial, type DenialReason, pass, type Result } from "../denial.ts";
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
+import type { RequestContext } from "../request-context.ts";
 import type { Target } from "../route/canonical.ts";
 import { readBody } from "../upstream/request-body.ts";
 import { VERSION } from "../version.ts";
@@ -69,15 +70,16 @@ const nothingHere = () => new Refusal({ reason: "path_unknown", detail: "The gat
 
 /** On Hono: the proxied paths, which must be fast, never meet a router. */
 export async function answerOwn(
-  request: Request,
+  context: RequestContext,
   target: Target,
   deps: Deps | Denial,
   env: Env,
 ): Promise<Result<Response>> {
-  const body = readBody(request, MAX_BODY_BYTES);
+  const body = readBody(context, MAX_BODY_BYTES);
   if (!body.ok) return body;
-  const url = `${target.protocol}://${target.host}${target.path}${target.query}`;
-  const { method, headers } = request;
+  const { method, headers } = context.request;
+  // Whatever the Host field holds, which need not be a name that a URL can have.
+  const url = `${target.protocol}://gateway${target.path}${target.query}`;
   const canonical = new Request(url, { method, headers, body: body.value?.stream ?? null });
   try {
     return pass(await api.fetch(canonical, { env, deps }));

@@ -4,7 +4,7 @@
  */
 import { type DenialReason, deny, pass, type Result } from "../denial.ts";
 import type { RelayEnd } from "./relay.ts";
-import { bodyForOrigin, type RequestBody } from "./request-body.ts";
+import type { RequestBody } from "./request-body.ts";
 import { Stopwatch } from "./stopwatch.ts";
 
 export interface OriginCall {
@@ -12,9 +12,9 @@ export interface OriginCall {
   readonly method: string;
   readonly headers: Headers;
   readonly body: RequestBody | null;
-  /** How long the origin may keep the gateway waiting before its response head. */
+  /** How long the origin may keep the gateway waiting before its response head, and the client within its body. */
   readonly timeoutMs: number;
-  /** The time limit holds whatever the client does: a rate window rests on it. */
+  /** The time limit is for both together: a rate window rests on it. */
   readonly strict: boolean;
   readonly maxBodyBytes: number;
 }
@@ -30,12 +30,18 @@ export type FetchOrigin = (url: string, init: RequestInit) => Promise<Response>;
 export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promise<Result<OriginAnswer>> {
   const abort = new AbortController();
   const watch = new Stopwatch(call.timeoutMs, () => abort.abort());
-  const upload = call.body && bodyForOrigin(call.body, call.maxBodyBytes, call.strict, watch);
-  if (upload === null) watch.start();
-  let bytesIn = call.body?.length ?? 0;
+  const upload = call.body?.relay({
+    maxBytes: call.maxBodyBytes,
+    sourceIdleMs: call.timeoutMs,
+    ...(!call.strict && { sinkWatch: watch }),
+  });
+  // An upload over a slow line is not cut off: the origin's time runs while it is the origin that is waited for.
+  if (upload === undefined || call.strict) watch.start();
+  else upload.ended.then(() => watch.start());
+  let bytesIn = 0;
   let cutShort: RelayEnd["outcome"] | null = null;
   let answering = false;
-  upload?.ended?.then(({ bytes, outcome }) => {
+  upload?.ended.then(({ bytes, outcome }) => {
     bytesIn = bytes;
     // An origin that stops reading may still be answering: 413, for example.
     if (outcome === "complete" || outcome === "sink_failed" || answering) return;
@@ -64,9 +70,11 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
     }
     return pass({ response, bytesIn: () => bytesIn });
   } catch (error) {
-    return watch.expired
-      ? deny("origin_timeout", `The origin sent no answer within ${call.timeoutMs} ms`)
-      : failure(error, cutShort, call.maxBodyBytes);
+    if (watch.expired && upload?.waitsFor() === "source" && !call.body?.readToItsEnd)
+      cutShort = "source_stalled";
+    else if (watch.expired)
+      return deny("origin_timeout", `The origin sent no answer within ${call.timeoutMs} ms`);
+    return failure(error, cutShort, call);
   } finally {
     watch.retire();
   }
@@ -82,11 +90,17 @@ function unusable(status: number): DenialReason | null {
   return status < 200 || status === 520 || status > 599 ? "origin_invalid" : null;
 }
 
-function failure(error: unknown, cutShort: RelayEnd["outcome"] | null, maxBodyBytes: number): Result<never> {
+function failure(
+  error: unknown,
+  cutShort: RelayEnd["outcome"] | null,
+  { maxBodyBytes, timeoutMs }: OriginCall,
+): Result<never> {
   if (cutShort === "source_too_large")
     return deny("body_too_large", `At most ${maxBodyBytes} bytes are allowed`);
   if (cutShort === "source_failed")
     return deny("request_malformed", "The request's body ended before it was complete");
+  if (cutShort === "source_stalled")
+    return deny("request_malformed", `The request's body was not complete after ${timeoutMs} ms of waiting`);
   console.error(JSON.stringify({ event: "origin_failed", error: String(error) }));
   return deny("origin_unreachable", "The origin refused or closed the connection before it answered");
 }

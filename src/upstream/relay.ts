@@ -14,7 +14,9 @@ export interface RelayEnd {
 
 export interface Relay {
   readonly readable: ReadableStream<Uint8Array>;
-  /** Never rejects. */
+  /** Whose turn it is. */
+  readonly waitsFor: () => "source" | "sink";
+  /** Never rejects. The source is then unlocked, and where it has more to give still open. */
   readonly ended: Promise<RelayEnd>;
 }
 
@@ -27,6 +29,8 @@ export interface RelayLimits {
   readonly sinkWatch?: Stopwatch;
   /** Aborts when whoever reads from the sink is gone, which a waiting relay would not notice otherwise. */
   readonly sinkGone?: AbortSignal;
+  /** Is waited for between the last byte and the end. */
+  readonly beforeEnd?: () => Promise<void>;
 }
 
 /** `length` is the announced size, so that the framing of the message stays what it was; null where unknown. */
@@ -34,7 +38,11 @@ export function relay(source: ReadableStream<Uint8Array>, length: number | null,
   const { readable, writable } =
     length === null ? new IdentityTransformStream() : new FixedLengthStream(length);
   const chunkBytes = Math.max(1, Math.min(length ?? MAX_CHUNK_BYTES, MAX_CHUNK_BYTES));
-  return { readable, ended: pump(source, writable, chunkBytes, limits) };
+  let turn: ReturnType<Relay["waitsFor"]> = "source";
+  const ended = pump(source, writable, chunkBytes, limits, (next) => {
+    turn = next;
+  });
+  return { readable, waitsFor: () => turn, ended };
 }
 
 /** One buffer goes back and forth between the two sides: a large body costs no more memory than a small one. */
@@ -42,7 +50,8 @@ async function pump(
   source: ReadableStream<Uint8Array>,
   sink: WritableStream<Uint8Array>,
   chunkBytes: number,
-  { sourceIdleMs = 0, maxBytes = 0, sinkWatch, sinkGone }: RelayLimits,
+  { sourceIdleMs = 0, maxBytes = 0, sinkWatch, sinkGone, beforeEnd }: RelayLimits,
+  onTurn: (turn: "source" | "sink") => void,
 ): Promise<RelayEnd> {
   const reader = source.getReader({ mode: "byob" });
   const writer = sink.getWriter();
@@ -53,10 +62,12 @@ async function pump(
   let bytes = 0;
   const end = async (outcome: RelayEnd["outcome"]): Promise<RelayEnd> => {
     sinkGone?.removeEventListener("abort", cancel);
-    if (outcome !== "complete") await Promise.allSettled([writer.abort(new Error(outcome)), reader.cancel()]);
+    if (outcome !== "complete") await writer.abort(new Error(outcome)).catch(() => {});
+    reader.releaseLock();
     return { bytes, outcome };
   };
   for (;;) {
+    onTurn("source");
     sourceWatch?.start();
     const chunk = await reader.read(buffer).catch(() => null);
     sourceWatch?.stop();
@@ -66,6 +77,8 @@ async function pump(
     if (chunk === null) return end("source_failed");
     bytes += chunk.value?.byteLength ?? 0;
     if (maxBytes > 0 && bytes > maxBytes) return end("source_too_large");
+    if (chunk.done) await beforeEnd?.();
+    onTurn("sink");
     sinkWatch?.start();
     const taken = await (chunk.done ? writer.close() : writer.write(chunk.value)).then(
       () => true,

@@ -4,9 +4,12 @@ import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tagOf } from "../../src/authority/tag.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
-import { open, type Sent } from "../support/http.ts";
+import { open, type Sent, sendRaw } from "../support/http.ts";
 import { until } from "../support/poll.ts";
 import { startTcpOrigin, type TcpOrigin } from "../support/tcp-origin.ts";
+
+/** Of the origin. Long enough for a busy machine to do in time what is not meant to take its time. */
+const DEADLINE_MS = 1_000;
 
 describe("in front of an origin that misbehaves", () => {
   let origin: TcpOrigin;
@@ -15,7 +18,9 @@ describe("in front of an origin that misbehaves", () => {
 
   beforeAll(async () => {
     origin = await startTcpOrigin();
-    gateway = await startGateway({ vars: { ORIGIN_URL: origin.url, ORIGIN_TIMEOUT_MS: "400" } });
+    gateway = await startGateway({
+      vars: { ORIGIN_URL: origin.url, ORIGIN_TIMEOUT_MS: String(DEADLINE_MS) },
+    });
     key = await gateway.tenant("misbehaved");
   });
   afterAll(async () => {
@@ -73,7 +78,7 @@ describe("in front of an origin that misbehaves", () => {
     const startedAt = performance.now();
     const received = await get();
     expect([received.status, JSON.parse(received.body).code]).toEqual([504, "origin_timeout"]);
-    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(399);
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(DEADLINE_MS - 1);
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
   });
 
@@ -129,7 +134,7 @@ describe("in front of an origin that misbehaves", () => {
     const response = await open(gateway.url, { path: "/public/v1/users", headers: [["Authorization", key]] });
     // Longer than the origin's deadline, in which the client reads nothing.
     const openedAt = performance.now();
-    await until("the deadline to pass", () => performance.now() > openedAt + 900);
+    await until("the deadline to pass", () => performance.now() > openedAt + 2 * DEADLINE_MS);
     let bytes = 0;
     for await (const chunk of response) bytes += (chunk as Buffer).length;
     expect(bytes).toBe(8_000_000);
@@ -146,7 +151,7 @@ describe("in front of an origin that misbehaves", () => {
         for (let i = 0; i < 10; i++) {
           const sentAt = performance.now();
           yield Buffer.alloc(10_000);
-          await until("a slow line", () => performance.now() > sentAt + 80);
+          await until("a slow line", () => performance.now() > sentAt + DEADLINE_MS / 5);
         }
       })(),
     );
@@ -179,15 +184,67 @@ describe("in front of an origin that misbehaves", () => {
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: "forwarded", status: 413 });
   });
 
+  it("lets a client read a refusal that comes in the middle of its upload, and go on with the connection", async () => {
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    let received = "";
+    socket.on("data", (chunk) => {
+      received += chunk;
+    });
+    socket.write("POST /public/v1/upload HTTP/1.1\r\nHost: gw\r\nContent-Length: 4000000\r\n\r\n");
+    await until("the refusal", () => received.endsWith('{"msg":"Invalid API key"}'));
+    socket.write(Buffer.alloc(4_000_000));
+    socket.write("GET /public/v1/nothing HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n");
+    await until("the next answer", () => received.split("HTTP/1.1 401 ").length === 3);
+    socket.destroy();
+  });
+
+  it.each([
+    ["small", "/public/v1/posts", "Content-Length: 100"],
+    ["large", "/public/v1/upload", "Content-Length: 100000"],
+    ["chunked", "/public/v1/upload", "Transfer-Encoding: chunked"],
+  ])("gives up a %s body whose client is silent, and says whose fault it is", async (kind, path, framing) => {
+    origin.behave(() => {});
+    const authorization = await gateway.tenant(`silent-${kind}`);
+    const closedBefore = origin.closed();
+    const answer = await sendRaw(
+      gateway.url,
+      `POST ${path} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\nAuthorization: ${authorization}\r\n${framing}\r\n\r\n5\r\nfirst\r\n`,
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 .*"code":"request_malformed"/s);
+    await until("the origin's connection closed", () => origin.closed() > closedBefore);
+    const event = await until("its event", () =>
+      gateway.events.find(({ tenant }) => tenant === `silent-${kind}`),
+    );
+    expect(event).toMatchObject({ outcome: "request_malformed", source: "client", status: 400 });
+  });
+
+  it("books a small body that its client did not finish as the client's fault", async () => {
+    origin.behave(() => {});
+    const authorization = await gateway.tenant("unfinished");
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    const arrivedBefore = origin.received.length;
+    socket.write(
+      `PUT /public/v1/posts/1/status HTTP/1.1\r\nHost: gw\r\nAuthorization: ${authorization}\r\nContent-Length: 100\r\n\r\nfirst`,
+    );
+    await until("the first bytes at the origin", () => origin.received.length > arrivedBefore);
+    socket.destroy();
+    const event = await until("its event", () =>
+      gateway.events.find(({ tenant }) => tenant === "unfinished"),
+    );
+    expect(event).toMatchObject({ outcome: "request_malformed", source: "client" });
+  });
+
   it("aborts the origin's request when the client leaves in the middle of an upload", async () => {
     origin.behave(() => {});
-    const closedBefore = origin.closed();
+    const [arrivedBefore, closedBefore] = [origin.received.length, origin.closed()];
     const { hostname, port } = new URL(gateway.url);
     const socket = connect(Number(port), hostname);
     socket.write(
       `POST /public/v1/upload HTTP/1.1\r\nHost: gw\r\nAuthorization: ${key}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n`,
     );
-    await until("the first bytes at the origin", () => origin.received.at(-1)?.includes("first"));
+    await until("the first bytes at the origin", () => origin.received[arrivedBefore]?.includes("first"));
     socket.destroy();
     await until("the origin's connection closed", () => origin.closed() > closedBefore);
     expect(origin.received.at(-1)?.toString()).not.toContain("\r\n0\r\n");
@@ -237,7 +294,7 @@ describe("in front of an origin that misbehaves", () => {
     await until("the settlement", async () => (await countsFor("answered")) < 3_600_000 + 2_000);
     origin.behave((socket) => socket.destroy());
     await create("unanswered");
-    expect(await countsFor("unanswered")).toBe(400 + 3_600_000 + 2_000);
+    expect(await countsFor("unanswered")).toBe(DEADLINE_MS + 3_600_000 + 2_000);
   });
 
   it("asks an origin that has throttled posts no more until its Retry-After has passed", async () => {
