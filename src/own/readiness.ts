@@ -14,11 +14,32 @@ export interface Readiness {
   readonly checks: Readonly<Record<"credentials" | "authority" | "origin", string>>;
 }
 
-const remembered = new WeakMap<Deps, { readonly atMs: number; readonly readiness: Readiness }>();
+interface Memory {
+  /** When the last check began. */
+  readonly begunAtMs: number;
+  readonly found: Readiness;
+}
 
+const UNDER_WAY = "is being asked; ask again in a second";
+const NOTHING_YET: Readiness = {
+  ready: false,
+  checks: { credentials: UNDER_WAY, authority: UNDER_WAY, origin: UNDER_WAY },
+};
+
+const memories = new WeakMap<Deps, Memory>();
+
+/** One check at a time: whoever asks meanwhile is told what the last one found. */
 export async function checkReadiness(env: Env, deps: Deps): Promise<Readiness> {
-  const recent = remembered.get(deps);
-  if (recent !== undefined && deps.nowMs() - recent.atMs < REMEMBER_MS) return recent.readiness;
+  const memory = memories.get(deps);
+  const begunAtMs = deps.nowMs();
+  if (memory !== undefined && begunAtMs - memory.begunAtMs < REMEMBER_MS) return memory.found;
+  memories.set(deps, { begunAtMs, found: memory?.found ?? NOTHING_YET });
+  const found = await check(env, deps);
+  memories.set(deps, { begunAtMs, found });
+  return found;
+}
+
+async function check(env: Env, deps: Deps): Promise<Readiness> {
   const [credentials, authority, origin] = await Promise.all([
     outcomeOf(env.CREDENTIALS.get("readiness")),
     // No tag has this form, so this is no tenant's object.
@@ -26,9 +47,7 @@ export async function checkReadiness(env: Env, deps: Deps): Promise<Readiness> {
     outcomeOf(askOrigin(deps)),
   ]);
   const checks = { credentials, authority, origin };
-  const readiness = { ready: Object.values(checks).every((check) => check === "ok"), checks };
-  remembered.set(deps, { atMs: deps.nowMs(), readiness });
-  return readiness;
+  return { ready: Object.values(checks).every((outcome) => outcome === "ok"), checks };
 }
 
 async function outcomeOf(work: Promise<unknown>): Promise<string> {
@@ -48,6 +67,13 @@ async function askOrigin({ config, fetchOrigin }: Deps): Promise<void> {
     headers,
     redirect: "manual",
     cache: "no-store",
+    signal: AbortSignal.timeout(CHECK_TIMEOUT_MS),
+  }).catch((error: unknown) => {
+    // The runtime's own words for a name that does not resolve are "internal error".
+    console.error(JSON.stringify({ event: "origin_failed", error: String(error) }));
+    throw new Error(
+      "ORIGIN_URL gave no answer: does its host exist, is Postiz up, can it be reached from here?",
+    );
   });
   await response.body?.cancel();
   const { status } = response;

@@ -82,6 +82,27 @@ describe("in front of an origin that misbehaves", () => {
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
   });
 
+  it("is asked once by a hundred health checks that come while it does not answer", async () => {
+    let answer: () => void = () => {};
+    origin.behave((socket) => {
+      answer = () =>
+        socket.end(
+          "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        );
+    });
+    const arrivedBefore = origin.received.length;
+    const first = gateway.send({ path: "/_gateway/ready" });
+    await until("the check at the origin", () => origin.received.length > arrivedBefore);
+    const others = await Promise.all(
+      Array.from({ length: 99 }, () => gateway.send({ path: "/_gateway/ready" })),
+    );
+    expect(new Set(others.map(({ status }) => status))).toEqual(new Set([503]));
+    answer();
+    expect((await first).status).toBe(200);
+    expect((await gateway.send({ path: "/_gateway/ready" })).status).toBe(200);
+    expect(origin.received.length).toBe(arrivedBefore + 1);
+  });
+
   it.each([
     ["stops", "origin_timeout", (): void => {}],
     ["closes", "origin_invalid", (close: () => void): void => close()],
