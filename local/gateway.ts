@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Unstable_Config as WranglerConfig } from "wrangler";
 import { bundleGateway, bundleWorkers } from "./bundle.ts";
 import type { Binding, Module, WorkerService } from "./capnp.ts";
-import { ROOT, UserError } from "./project.ts";
+import { ROOT } from "./project.ts";
 
 /** What a Worker is made of, and when it was compatible. */
 export interface Build {
@@ -49,9 +49,6 @@ export function gatewayServices(build: Build, vars: Readonly<Record<string, stri
       return { name, value: { kind: "service", service: "rateLimiter", props: { namespaceId, ...simple } } };
     }),
   ];
-  const taken = platform.find(({ name }) => Object.hasOwn(vars, name));
-  if (taken) throw new UserError(`${taken.name} is a binding of the gateway, not a variable.`);
-
   const gateway: WorkerService = {
     name: "gateway",
     about: "The gateway, as wrangler would deploy it.",

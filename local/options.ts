@@ -1,5 +1,6 @@
 /** Reads the command line and the environment of `npm start`. Pure. */
 import { parseArgs } from "node:util";
+import { VARIABLES } from "../src/config.ts";
 import { UserError } from "./project.ts";
 
 export interface StartOptions {
@@ -26,9 +27,10 @@ const DEFAULT_PORT = 8787;
 /** The command line was not understood: exit code 2, as is usual, and the usage is shown. */
 export class UsageError extends UserError {}
 
-export function readOptions(args: readonly string[], env: { readonly PORT?: string }): StartOptions {
+export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): StartOptions {
+  refuseMisplaced(env);
   const { origin, var: assignments = [], keep = false, help = false } = parse(args);
-  const port = readPort(env.PORT);
+  const port = readPort(env["PORT"]);
   if (origin !== undefined) checkOrigin(origin);
   const vars = Object.fromEntries(assignments.map(readAssignment));
   const effectiveOrigin = vars["ORIGIN_URL"] ?? origin;
@@ -38,6 +40,15 @@ export function readOptions(args: readonly string[], env: { readonly PORT?: stri
     );
   }
   return { port, origin: origin ?? null, vars, keep, help };
+}
+
+/** `npm start --keep` is an option of npm's, which npm hands on like this; without it the state would be deleted. */
+function refuseMisplaced(env: NodeJS.ProcessEnv): void {
+  const misplaced = ["origin", "var", "keep"].find((name) => env[`npm_config_${name}`] !== undefined);
+  if (misplaced === undefined) return;
+  throw new UsageError(
+    `--${misplaced} came before "--" and went to npm: allowed is npm start -- --${misplaced}.`,
+  );
 }
 
 function parse(args: readonly string[]) {
@@ -76,11 +87,11 @@ function checkOrigin(origin: string): void {
 function readAssignment(assignment: string): [string, string] {
   const colon = assignment.indexOf(":");
   const name = assignment.slice(0, colon);
-  if (colon !== -1 && /^[A-Z0-9_]+$/.test(name)) return [name, assignment.slice(colon + 1)];
+  if (VARIABLES.includes(name)) return [name, assignment.slice(colon + 1)];
   // Only what stands before the colon is shown: what follows may be a secret.
   const found = colon === -1 ? "an argument without a colon" : `the name ${JSON.stringify(name)}`;
   throw new UsageError(
-    `--var has ${found}: allowed is NAME:VALUE, the name in capital letters, digits and underscores, such as API_LIMIT:100.`,
+    `--var has ${found}: allowed is NAME:VALUE, such as API_LIMIT:100, with one of the names\n${VARIABLES.join(", ")}.`,
   );
 }
 

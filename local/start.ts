@@ -7,6 +7,8 @@ import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { readConfig } from "../src/config.ts";
+import type { Env } from "../src/env.ts";
 import type { Socket, WorkerService } from "./capnp.ts";
 import * as demo from "./demo.ts";
 import { type Build, buildAll, gatewayServices } from "./gateway.ts";
@@ -53,24 +55,34 @@ async function main(signal: AbortSignal): Promise<number> {
 
 async function start(options: StartOptions, signal: AbortSignal): Promise<number> {
   const { port, origin } = options;
+  const standIn = (originPort: number) => `http://127.0.0.1:${originPort}`;
   const originPort = await findPorts(port);
+  const vars = { ...demo.DEMO_VARS, ORIGIN_URL: origin ?? standIn(originPort), ...options.vars };
+  requireValid(vars);
   const stateDir = await prepareState(options);
   console.log("Building the gateway …");
   const build = await buildAll(stateDir, demo.DEMO_WORKERS, signal);
 
-  const standIn = `http://127.0.0.1:${originPort}`;
-  const vars = { ...demo.DEMO_VARS, ORIGIN_URL: origin ?? standIn, ...options.vars };
   const run: Run = { stateDir, build, services: gatewayServices(build, vars), signal };
   const address = `127.0.0.1:${port}`;
   await seed(run, address);
   const workerd = await serve(run, address, origin === null ? originPort : null);
-  console.log(demo.banner(`http://${address}`, vars.ORIGIN_URL, vars.ORIGIN_URL === standIn));
+  console.log(demo.banner(`http://${address}`, vars.ORIGIN_URL, vars.ORIGIN_URL === standIn(originPort)));
 
   const how = await workerd.exited;
   if (!signal.aborted) await delay(SIGNAL_GRACE_MS);
   if (signal.aborted) return 0;
   console.error(`workerd ended by itself: ${how}.`);
   return 1;
+}
+
+/** The gateway would say the same at its first request, but only to its log. */
+function requireValid(vars: Readonly<Record<string, string>>): void {
+  const bindings = { CREDENTIALS: {}, TENANT_AUTHORITY: {} } as unknown as Env;
+  const result = readConfig({ ...bindings, ...vars });
+  if (result.ok) return;
+  const { variable, found, allowed } = result.problem;
+  throw new UserError(`${variable} is ${found}: allowed is ${allowed}.`);
 }
 
 /** A folder for each port, so that two gateways on one machine do not share one. */

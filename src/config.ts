@@ -35,12 +35,12 @@ export interface ConfigProblem {
 }
 
 export type ConfigResult =
-  | { readonly ok: true; readonly config: Config }
+  | { readonly ok: true; readonly config: Config; readonly unknown: readonly string[] }
   | { readonly ok: false; readonly problem: ConfigProblem };
 
 export function readConfig(env: Env): ConfigResult {
   try {
-    return { ok: true, config: Object.freeze(parse(env)) };
+    return { ok: true, config: Object.freeze(parse(env)), unknown: unknownVariables(env) };
   } catch (error) {
     if (error instanceof InvalidVariable) return { ok: false, problem: error.problem };
     throw error;
@@ -53,6 +53,35 @@ class InvalidVariable extends Error {
     super(variable);
     this.problem = { variable, found, allowed };
   }
+}
+
+type Variable = { [Name in keyof Env]: Env[Name] extends string | undefined ? Name : never }[keyof Env] &
+  string;
+
+/** Every variable and secret there is. */
+export const VARIABLES = Object.keys({
+  ORIGIN_URL: true,
+  ORIGIN_TIMEOUT_MS: true,
+  ORIGIN_ACCESS_CLIENT_ID: true,
+  ORIGIN_ACCESS_CLIENT_SECRET: true,
+  AUTHORITY_TIMEOUT_MS: true,
+  API_LIMIT: true,
+  SUBSCRIPTIONS: true,
+  SUBSCRIPTION_GRACE_DAYS: true,
+  UNPROTECTED: true,
+  MAX_BODY_BYTES: true,
+  CORS_ORIGINS: true,
+  LOG_REQUESTS: true,
+} satisfies Record<Variable, true>);
+
+/**
+ * Texts under a name that means nothing here, most likely a misspelt one. No reason to refuse service: a later
+ * version may have known them, before a rollback.
+ */
+function unknownVariables(env: Env): string[] {
+  return Object.entries(env)
+    .filter(([name, value]) => /^(string|number|boolean)$/.test(typeof value) && !VARIABLES.includes(name))
+    .map(([name]) => name);
 }
 
 function parse(env: Env): Config {
@@ -83,9 +112,6 @@ function requireBindings(env: Env): void {
     throw new InvalidVariable("TENANT_AUTHORITY", "nothing", allowed);
   }
 }
-
-type Variable = { [Name in keyof Env]: Env[Name] extends string | undefined ? Name : never }[keyof Env] &
-  string;
 
 /**
  * Text of a variable, or null where it is not set. Empty means not set: dashboards and shells cannot easily say

@@ -1,5 +1,5 @@
 /** What an isolate makes of its environment, once: a valid configuration with all that hangs on it, or a problem. */
-import { type ConfigProblem, readConfig } from "./config.ts";
+import { type ConfigProblem, readConfig, VARIABLES } from "./config.ts";
 import type { Denial } from "./denial.ts";
 import { compose, type Deps } from "./deps.ts";
 import type { Env } from "./env.ts";
@@ -30,7 +30,10 @@ function assemble(env: Env): Isolate {
     console.error(JSON.stringify({ event: "config_invalid", ...result.problem }));
     return { record: eventSink(env.EVENTS, false), state: result };
   }
-  const { config } = result;
+  const { config, unknown } = result;
+  if (unknown.length > 0) {
+    console.warn(JSON.stringify({ event: "config_unknown", variables: unknown, allowed: VARIABLES }));
+  }
   return {
     record: eventSink(env.EVENTS, config.logEveryRequest),
     state: { ok: true, deps: compose(env, config) },

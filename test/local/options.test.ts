@@ -15,20 +15,24 @@ describe("options of npm start", () => {
       "https://postiz.example.com/api",
       "--keep",
       "--var",
-      "A_1:b",
-      "--var=URL:http://x:1/",
+      "API_LIMIT:b",
+      "--var=ORIGIN_URL:http://x:1/",
     ];
     expect(readOptions(args, { PORT: "1" })).toEqual({
       port: 1,
       origin: "https://postiz.example.com/api",
-      vars: { A_1: "b", URL: "http://x:1/" },
+      vars: { API_LIMIT: "b", ORIGIN_URL: "http://x:1/" },
       keep: true,
       help: false,
     });
   });
 
+  it("are refused, before anything is deleted, where npm has taken them for its own", () => {
+    expect(() => readOptions([], { npm_config_keep: "true" })).toThrow("npm start -- --keep");
+  });
+
   it("take an empty value, and the last of two", () => {
-    expect(read("--var", "A:1", "--var", "A:").vars).toEqual({ A: "" });
+    expect(read("--var", "API_LIMIT:1", "--var", "API_LIMIT:").vars).toEqual({ API_LIMIT: "" });
   });
 
   it.each([

@@ -39,6 +39,13 @@ describe("the configuration", () => {
     });
   });
 
+  it("names the texts that mean nothing to it, without refusing service, and never their values", () => {
+    expect(readConfig(envOf({ SUBSCRIPTION: "required", API_LIMITS: 5, HELPER: {} }))).toMatchObject({
+      ok: true,
+      unknown: ["SUBSCRIPTION", "API_LIMITS"],
+    });
+  });
+
   it("can't be changed afterwards", () => {
     expect(Object.isFrozen(configOf({}))).toBe(true);
   });
