@@ -27,10 +27,12 @@ async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil
   const context = arrive(request);
   const event = new EventDraft(context);
   const isolate = isolateOf(env);
-  const target = readTarget(request.url);
+  let target: Target | null = null;
   let served: Result<Served>;
   try {
-    served = target.ok ? await dispatch(context, event, target.value, isolate, env, waitUntil) : target;
+    const read = readTarget(request.url, request.headers.get("Host"));
+    target = read.ok ? read.value : null;
+    served = read.ok ? await dispatch(context, event, read.value, isolate, env, waitUntil) : read;
   } catch (error) {
     const stack = error instanceof Error ? error.stack : String(error);
     console.error(JSON.stringify({ event: "internal", requestId: context.requestId, error: stack }));
@@ -38,7 +40,7 @@ async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil
   }
   const response = served.ok
     ? conclude(served.value, event, isolate, waitUntil)
-    : refuse(served.denial, context, event, target.ok ? target.value : null, isolate);
+    : refuse(served.denial, context, event, target, isolate);
   response.headers.set("X-Request-Id", context.requestId);
   if (isolate.state.ok) allowOrigin(response.headers, request.headers, isolate.state.deps.config.corsOrigins);
   return lingering(response, context.body);

@@ -145,7 +145,8 @@ function carry({ context, target, deps, event }: Passage, load: Load): Promise<R
     requestId,
     traceparent: trace.traceparent,
     tracestate: trace.tracestate,
-    access: config.originAccess,
+    // Whoever is not authenticated here must not be let in there by the gateway's token.
+    access: load.authorization === null ? null : config.originAccess,
   });
   event.markForwarded();
   return forward(

@@ -18,9 +18,10 @@ const written = readdirSync(RECORD_DIR).map((name) => ({
   text: readFileSync(join(RECORD_DIR, name), "utf8"),
 }));
 
-it("has something to search: logs, answers and KV keys of the whole suite", () => {
+it("has something to search: logs, answers, KV, Analytics Engine points and the console of the whole suite", () => {
   const sizes = Object.fromEntries(written.map(({ name, text }) => [name, text.length]));
-  for (const name of ["log.txt", "response.txt", "kv.txt"]) expect(sizes[name], name).toBeGreaterThan(500);
+  for (const name of ["log.txt", "response.txt", "kv.txt", "point.txt", "console.txt"])
+    expect(sizes[name], name).toBeGreaterThan(500);
 });
 
 it("never wrote a secret", () => {

@@ -26,14 +26,18 @@ const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
 /** Encoded delimiters of a URL, percent sign and control bytes: two readings, depending on who decodes when. */
 const TWO_READINGS = /%(?:2f|5c|25|3b|3f|23|[01][0-9a-f]|7f)/i;
 
-/** Splits without `new URL`, which would resolve dot segments and backslashes before anyone has looked. */
-export function readTarget(url: string): Result<Target> {
+/**
+ * Splits without `new URL`, which would resolve dot segments and backslashes before anyone has looked. The runtime
+ * puts the URL together from the Host field and the request target, so that a path in the first would seem to
+ * be one in the second.
+ */
+export function readTarget(url: string, hostField: string | null): Result<Target> {
   const authorityStart = url.indexOf("://") + 3;
   const pathStart = url.indexOf("/", authorityStart);
   const queryStart = url.indexOf("?", authorityStart);
   const pathEnd = queryStart === -1 ? url.length : queryStart;
   const host = url.slice(authorityStart, pathStart === -1 || pathStart > pathEnd ? pathEnd : pathStart);
-  if (!HOST.test(host)) {
+  if (!HOST.test(host) || !HOST.test(hostField ?? host)) {
     return deny("request_malformed", "The request must have one Host with a valid name, and a path");
   }
   const rawPath = pathStart === -1 || pathStart > pathEnd ? "/" : url.slice(pathStart, pathEnd);

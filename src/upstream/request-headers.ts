@@ -16,7 +16,15 @@ const DROPPED = new Set([
   "via",
   "x-real-ip",
   "true-client-ip",
+  "client-ip",
+  "x-client-ip",
+  "x-cluster-client-ip",
+  "forwarded-for",
+  "x-forwarded",
+  "x-host",
+  "x-http-method",
   "x-http-method-override",
+  "x-method-override",
   "x-request-id",
   "traceparent",
   "tracestate",
@@ -88,5 +96,11 @@ function isDropped(name: string): boolean {
 export function hasPassedHere(headers: Headers): boolean {
   const via = headers.get("Via");
   if (via === null) return false;
-  return via.split(",").some((hop) => hop.trim().split(/\s+/)[1]?.toLowerCase() === PSEUDONYM);
+  return via.split(",").some(
+    (hop) =>
+      hop
+        .trim()
+        .split(/[\s(]+/)[1]
+        ?.toLowerCase() === PSEUDONYM,
+  );
 }

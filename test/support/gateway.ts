@@ -9,6 +9,7 @@ import { unstable_readConfig } from "wrangler";
 import { tagOf } from "../../src/authority/tag.ts";
 import type { TenantAuthority } from "../../src/authority/tenant-authority.ts";
 import { digestOf } from "../../src/credential/credential.ts";
+import { toDataPoint } from "../../src/telemetry/analytics.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
 import { type Received, type Sent, send } from "./http.ts";
 import { until } from "./poll.ts";
@@ -73,7 +74,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
         logs.push(message);
         record("log", message);
         const parsed = parseEvent(message);
-        if (parsed !== null) events.push(parsed);
+        if (parsed === null) return;
+        events.push(parsed);
+        record("point", JSON.stringify(toDataPoint(parsed)));
       },
       workers: [
         gatewayWorker(options, port, originUrl),

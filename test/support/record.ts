@@ -6,7 +6,7 @@ export const RECORD_DIR = join(import.meta.dirname, "../../dist/test-record");
 /** Outside the folder that is searched. */
 export const SECRETS_FILE = join(import.meta.dirname, "../../dist/test-secrets.txt");
 
-export function record(kind: "log" | "response" | "kv", text: string): void {
+export function record(kind: "log" | "response" | "kv" | "point" | "console", text: string): void {
   mkdirSync(RECORD_DIR, { recursive: true });
   appendFileSync(join(RECORD_DIR, `${kind}.txt`), `${text}\n`);
 }

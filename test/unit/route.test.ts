@@ -5,7 +5,8 @@ import { OPERATIONS } from "../../src/route/operations.ts";
 import { isGatewayPath, type Route, resolveRoute } from "../../src/route/route.ts";
 import { denialOf, passed, reasonOf } from "./result.ts";
 
-const targetOf = (rawPath: string): Target => passed(readTarget(`http://gateway.test${rawPath}`));
+const targetOf = (rawPath: string): Target =>
+  passed(readTarget(`http://gateway.test${rawPath}`, "gateway.test"));
 const routeOf = (method: string, rawPath: string): Route =>
   passed(resolveRoute(method, targetOf(rawPath), true));
 
@@ -94,7 +95,7 @@ describe("odd spellings of a path", () => {
     ["square brackets", "/public/v1/[a]"],
     ["a fragment", "/public/v1/posts#x"],
   ])("%s is refused as ambiguous", (_, rawPath) => {
-    expect(reasonOf(readTarget(`http://gateway.test${rawPath}`))).toBe("path_ambiguous");
+    expect(reasonOf(readTarget(`http://gateway.test${rawPath}`, "gateway.test"))).toBe("path_ambiguous");
   });
 });
 
@@ -109,7 +110,7 @@ describe("the request line", () => {
     ["http://h?a=/b", { host: "h", rawPath: "/", path: "/", query: "?a=/b" }],
     ["http://h/a//b/?c", { rawPath: "/a//b/", path: "/a/b", query: "?c" }],
   ])("%s is split where RFC 3986 splits it", (url, parts) => {
-    expect(passed(readTarget(url))).toMatchObject(parts);
+    expect(passed(readTarget(url, null))).toMatchObject(parts);
   });
 
   it.each([["?"], ["??"], ["?a=%2f..%2F;b\\c"], ["?next=http://x/../y&z=é{}"], ["?%zz%00&&==+"]])(
@@ -119,7 +120,7 @@ describe("the request line", () => {
     },
   );
 
-  it.each([
+  it.each<[string, string, string?]>([
     ["two Host lines", "http://a, b/x"],
     ["OPTIONS *", "http://h*"],
     ["OPTIONS * with a port", "http://127.0.0.1:8787*"],
@@ -131,12 +132,15 @@ describe("the request line", () => {
     ["a backslash after the host", "http://h\\public/v1/posts"],
     ["an unclosed bracket", "http://[::1/x"],
     ["a host outside ASCII", "http://é.example/x"],
-  ])("%s is refused as malformed", (_, url) => {
-    expect(reasonOf(readTarget(url))).toBe("request_malformed");
+    ["a path in the Host field", "http://gw.test/public/v1/users", "gw.test/public/v1"],
+    ["a query in the Host field", "http://gw.test?/users", "gw.test?"],
+    ["an empty Host field", "http://gw.test/users", ""],
+  ])("%s is refused as malformed", (_, url, hostField) => {
+    expect(reasonOf(readTarget(url, hostField ?? null))).toBe("request_malformed");
   });
 
   it("the refusal never repeats what stood before the host", () => {
-    expect(denialOf(readTarget("http://user:hunter2@h/x")).detail).not.toContain("hunter2");
+    expect(denialOf(readTarget("http://user:hunter2@h/x", null)).detail).not.toContain("hunter2");
   });
 });
 
@@ -235,7 +239,7 @@ describe("the canonical path, whatever was sent", () => {
   function forEveryRoute(check: (route: Route, steps: Parameters<typeof readBy>[0]) => void): void {
     fc.assert(
       fc.property(rawPath, otherSteps, (raw, steps) => {
-        const target = readTarget(`http://gateway.test${raw}`);
+        const target = readTarget(`http://gateway.test${raw}`, "gateway.test");
         if (!target.ok) return;
         const route = resolveRoute("POST", target.value, true);
         if (route.ok) check(route.value, steps);

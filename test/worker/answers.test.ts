@@ -203,6 +203,7 @@ describe("every other refusal", () => {
     ["HEAD with a body", `HEAD ${IS_CONNECTED} HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n`, "{}"],
     ["two Host lines", `GET ${IS_CONNECTED} HTTP/1.1\r\nHost: a\r\nHost: b\r\n`, ""],
     ["OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: gw\r\n", ""],
+    ["a path in the Host field", "GET /users HTTP/1.1\r\nHost: gw/public/v1\r\n", ""],
   ])("refuses %s as request_malformed", async (_, head, body) => {
     const answer = await sendRaw(
       gateway.url,
@@ -333,6 +334,17 @@ describe("health", () => {
       status: 200,
     });
   });
+
+  it.each(["999.999.999.999", "gw.test:99999"])(
+    "is the same under the Host %s, which no URL can have",
+    async (host) => {
+      const answer = await sendRaw(
+        gateway.url,
+        `GET /_gateway/health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+      );
+      expect(answer).toMatch(/^HTTP\/1\.1 200 .*"status":"ok"/s);
+    },
+  );
 
   it("is ready where bindings and origin answer", async () => {
     const received = await gateway.send({ path: "/_gateway/ready" });

@@ -332,15 +332,20 @@ describe("an upload of 200 MB", () => {
 
 describe("paths outside the public API", () => {
   it("are passed on as they came where UNPROTECTED says so, but never as a way around the gateway", async () => {
-    const gateway = await startGateway({ vars: { UNPROTECTED: "forward" } });
+    const access = {
+      ORIGIN_ACCESS_CLIENT_ID: "id",
+      ORIGIN_ACCESS_CLIENT_SECRET: "access-secret-of-the-suite",
+    };
+    const gateway = await startGateway({ vars: { UNPROTECTED: "forward", ...access } });
     try {
       const passed = await gateway.send({ path: "/Some//Page/?q='1'", authorization: "Bearer dashboard" });
       expect(passed.status).toBe(404);
       const log = (await (await fetch(`${gateway.originUrl}/_origin/log`)).json()) as Arrival[];
       expect(log.map(({ url }) => url.replace(gateway.originUrl, ""))).toEqual(["/Some//Page/?q=%271%27"]);
-      expect(
-        new Headers(log[0]?.headers.map(([n, v]): [string, string] => [n, v])).get("Authorization"),
-      ).toBe("Bearer dashboard");
+      const arrived = new Headers(log[0]?.headers.map(([n, v]): [string, string] => [n, v]));
+      expect(arrived.get("Authorization")).toBe("Bearer dashboard");
+      // Nobody has authenticated the request: it must not pass Access by the gateway's own right.
+      expect(arrived.has("CF-Access-Client-Secret")).toBe(false);
       expect(await gateway.eventOf(passed)).toMatchObject({
         route: "unprotected",
         outcome: "forwarded",
