@@ -19,6 +19,7 @@ export async function seedDemo(env: SeedEnv): Promise<void> {
     subscription: { status: "active", currentPeriodEndMs: null },
   });
   await acme.putKey({ digest: digestOf(DEMO.acme.apiKey), keyId: "demo" });
+  await acme.putKey({ digest: digestOf(DEMO.acme.token), keyId: "demo-token", kind: "oauth_token" });
   await acme.putKey({ digest: digestOf(DEMO.acme.revokedApiKey), keyId: "demo-revoked" });
   await acme.revokeKey(digestOf(DEMO.acme.revokedApiKey));
 
@@ -31,6 +32,7 @@ export async function seedDemo(env: SeedEnv): Promise<void> {
   await lapsed.putKey({ digest: digestOf(DEMO.lapsed.apiKey), keyId: "demo" });
 
   await isProjected(env.CREDENTIALS, DEMO.acme.apiKey, "active");
+  await isProjected(env.CREDENTIALS, DEMO.acme.token, "active");
   await isProjected(env.CREDENTIALS, DEMO.acme.revokedApiKey, "revoked");
   await isProjected(env.CREDENTIALS, DEMO.lapsed.apiKey, "active");
 }

@@ -19,12 +19,31 @@ export interface Config {
   readonly postsPerHour: number;
   readonly subscriptionsRequired: boolean;
   readonly subscriptionGraceDays: number;
+  /** Null: tokens are tried at the origin. */
+  readonly rfc7662: Rfc7662Config | null;
+  /** How long an answer about a token may be used, from when it was obtained. */
+  readonly introspectionTtlMs: number;
+  /** How long it may be used where no new one can be had. */
+  readonly introspectionStaleIfErrorMs: number;
+  readonly introspectionTimeoutMs: number;
+  /** An unknown API key is tried at the origin, and what it says remembered. */
+  readonly learnFromOrigin: boolean;
   readonly forwardUnprotected: boolean;
   /** 0: no limit. */
   readonly maxBodyBytes: number;
   /** Serialized origins (RFC 6454 §6.2) whose scripts may call the API. */
   readonly corsOrigins: ReadonlySet<string>;
   readonly logEveryRequest: boolean;
+}
+
+export interface Rfc7662Config {
+  readonly url: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** Name of the claim that holds the tenant's id. */
+  readonly tenantClaim: string;
+  /** Null: answers are plain JSON. Otherwise only signed ones count (RFC 9701). */
+  readonly signed: { readonly jwksUrl: string; readonly issuer: string; readonly audience: string } | null;
 }
 
 /** A variable that can't be used: which, what it held (never of a secret), what it may hold. */
@@ -68,6 +87,18 @@ export const VARIABLES = Object.keys({
   API_LIMIT: true,
   SUBSCRIPTIONS: true,
   SUBSCRIPTION_GRACE_DAYS: true,
+  INTROSPECTION_MODE: true,
+  INTROSPECTION_URL: true,
+  INTROSPECTION_CLIENT_ID: true,
+  INTROSPECTION_CLIENT_SECRET: true,
+  INTROSPECTION_TENANT_CLAIM: true,
+  INTROSPECTION_JWKS_URL: true,
+  INTROSPECTION_ISSUER: true,
+  INTROSPECTION_AUDIENCE: true,
+  INTROSPECTION_TTL: true,
+  INTROSPECTION_STALE_IF_ERROR: true,
+  INTROSPECTION_TIMEOUT_MS: true,
+  LEARN_FROM_ORIGIN: true,
   UNPROTECTED: true,
   MAX_BODY_BYTES: true,
   CORS_ORIGINS: true,
@@ -98,6 +129,16 @@ function parse(env: Env): Config {
     postsPerHour: integer(env, "API_LIMIT", { byDefault: 30, min: 1, max: 1_000_000 }),
     subscriptionsRequired: oneOf(env, "SUBSCRIPTIONS", ["off", "required"]) === "required",
     subscriptionGraceDays: integer(env, "SUBSCRIPTION_GRACE_DAYS", { byDefault: 0, min: 0, max: 3_650 }),
+    rfc7662: oneOf(env, "INTROSPECTION_MODE", ["probe", "rfc7662"]) === "probe" ? null : rfc7662(env),
+    introspectionTtlMs: 1_000 * integer(env, "INTROSPECTION_TTL", { byDefault: 60, min: 1, max: 3_600 }),
+    introspectionStaleIfErrorMs:
+      1_000 * integer(env, "INTROSPECTION_STALE_IF_ERROR", { byDefault: 600, min: 0, max: 86_400 }),
+    introspectionTimeoutMs: integer(env, "INTROSPECTION_TIMEOUT_MS", {
+      byDefault: 2_000,
+      min: 1,
+      max: 30_000,
+    }),
+    learnFromOrigin: oneOf(env, "LEARN_FROM_ORIGIN", ["false", "true"]) === "true",
     forwardUnprotected: oneOf(env, "UNPROTECTED", ["refuse", "forward"]) === "forward",
     maxBodyBytes: integer(env, "MAX_BODY_BYTES", { byDefault: 0, min: 0, max: Number.MAX_SAFE_INTEGER }),
     corsOrigins: corsOrigins(env),
@@ -106,7 +147,9 @@ function parse(env: Env): Config {
 }
 
 function requireBindings(env: Env): void {
-  if (!env.CREDENTIALS) throw new InvalidVariable("CREDENTIALS", "nothing", "a KV namespace binding");
+  for (const name of ["CREDENTIALS", "INTROSPECTION"] as const) {
+    if (!env[name]) throw new InvalidVariable(name, "nothing", "a KV namespace binding");
+  }
   if (!env.TENANT_AUTHORITY) {
     const allowed = "a Durable Object binding of class TenantAuthority";
     throw new InvalidVariable("TENANT_AUTHORITY", "nothing", allowed);
@@ -151,6 +194,58 @@ function originAccess(env: Env): Config["originAccess"] {
   if (clientId === null && clientSecret === null) return null;
   const missing = clientId === null ? "ORIGIN_ACCESS_CLIENT_ID" : "ORIGIN_ACCESS_CLIENT_SECRET";
   throw new InvalidVariable(missing, "nothing", "both halves of the service token, or neither");
+}
+
+function rfc7662(env: Env): Rfc7662Config {
+  const byMode = (name: Variable) =>
+    new InvalidVariable(name, "nothing", 'text, with INTROSPECTION_MODE "rfc7662"');
+  const required = (name: Variable, value: string | null): string => {
+    if (value === null) throw byMode(name);
+    return value;
+  };
+  const secret = "INTROSPECTION_CLIENT_SECRET";
+  return {
+    url: required("INTROSPECTION_URL", httpUrl(env, "INTROSPECTION_URL")),
+    clientId: required("INTROSPECTION_CLIENT_ID", clientText(env, "INTROSPECTION_CLIENT_ID")),
+    clientSecret: required(secret, clientText(env, secret)),
+    tenantClaim: textOf(env, "INTROSPECTION_TENANT_CLAIM") ?? "organization_id",
+    signed: signedAnswers(env),
+  };
+}
+
+/** RFC 6749 appendix A.1 and A.2: visible ASCII and spaces. What was found is never said. */
+function clientText(env: Env, name: Variable): string | null {
+  const text = textOf(env, name);
+  if (text === null || /^[\x20-\x7e]+$/.test(text)) return text;
+  throw new InvalidVariable(
+    name,
+    `a value of ${text.length} characters`,
+    "visible ASCII characters and spaces",
+  );
+}
+
+function signedAnswers(env: Env): Rfc7662Config["signed"] {
+  const jwksUrl = httpUrl(env, "INTROSPECTION_JWKS_URL");
+  const issuer = textOf(env, "INTROSPECTION_ISSUER");
+  const audience = textOf(env, "INTROSPECTION_AUDIENCE");
+  if (jwksUrl !== null && issuer !== null && audience !== null) return { jwksUrl, issuer, audience };
+  if (jwksUrl === null && issuer === null && audience === null) return null;
+  const missing = Object.entries({
+    INTROSPECTION_JWKS_URL: jwksUrl,
+    INTROSPECTION_ISSUER: issuer,
+    INTROSPECTION_AUDIENCE: audience,
+  }).find(([, value]) => value === null);
+  const allowed = "all three of INTROSPECTION_JWKS_URL, _ISSUER and _AUDIENCE, or none";
+  throw new InvalidVariable(missing?.[0] ?? "", "nothing", allowed);
+}
+
+function httpUrl(env: Env, name: Variable): string | null {
+  const text = textOf(env, name);
+  if (text === null) return null;
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url !== null && /^https?:$/.test(url.protocol) && !url.username && !url.password) return text;
+  const found = text.includes("@") ? 'something with an "@"' : quoted(text);
+  throw new InvalidVariable(name, found, "an absolute http(s) URL without a user name");
 }
 
 /** For secrets: what was found is never said. */

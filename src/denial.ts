@@ -66,6 +66,7 @@ const SPECS = {
   ),
   authority_unavailable: gateway(503, "The tenant's authority did not answer"),
   credentials_unavailable: gateway(503, "The credential store did not answer"),
+  introspection_unavailable: gateway(503, "Whether the credential is active could not be found out"),
   config_invalid: gateway(503, "The gateway's configuration is not valid", "proxy_configuration_error"),
   origin_timeout: upstream(504, "The origin did not answer in time", "http_response_timeout"),
   loop_detected: gateway(508, "The request has passed this gateway before", "proxy_loop_detected"),

@@ -3,6 +3,8 @@ import { AuthorityClient } from "./authority/client.ts";
 import { steadyNowMs } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Env } from "./env.ts";
+import { Inquiries } from "./introspection/inquiries.ts";
+import { Introspector } from "./introspection/introspector.ts";
 import type { Authenticator } from "./principal/authenticate.ts";
 import { CredentialIndex } from "./principal/credential-index.ts";
 import { FloodShield } from "./quota/flood-shield.ts";
@@ -14,18 +16,25 @@ export interface Deps extends Authenticator {
   readonly fetchOrigin: FetchOrigin;
   /** Whether the request came in under the origin's own host: forwarding it would only bring it back. */
   readonly isOwnHost: (target: Target) => boolean;
-  readonly nowMs: () => number;
 }
 
 export function compose(env: Env, config: Config): Deps {
   const { ORIGIN } = env;
+  const { introspectionTimeoutMs } = config;
+  const authority = new AuthorityClient(env.TENANT_AUTHORITY, config.authorityTimeoutMs, steadyNowMs);
+  const fetchOrigin: FetchOrigin =
+    ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init);
+  const introspector = new Introspector(config, fetchOrigin);
   return {
     config,
     credentials: new CredentialIndex(env.CREDENTIALS),
-    authority: new AuthorityClient(env.TENANT_AUTHORITY, config.authorityTimeoutMs, steadyNowMs),
+    lastGood: env.INTROSPECTION,
+    authority,
+    inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, steadyNowMs),
     flood: new FloodShield(env.FLOOD),
-    fetchOrigin:
-      ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init),
+    learns: config.learnFromOrigin,
+    introspectionTimeoutMs,
+    fetchOrigin,
     // A service binding leads to its Worker whatever the host in the URL.
     isOwnHost: ({ host }) => ORIGIN === undefined && config.originHosts.has(host.toLowerCase()),
     nowMs: steadyNowMs,

@@ -10,6 +10,7 @@ export interface RateLimiter {
  */
 export interface Env {
   readonly CREDENTIALS: KVNamespace;
+  readonly INTROSPECTION: KVNamespace;
   readonly TENANT_AUTHORITY: DurableObjectNamespace<TenantAuthority>;
   /** A Worker to forward to in place of `ORIGIN_URL`'s host. */
   readonly ORIGIN?: Fetcher;
@@ -26,6 +27,18 @@ export interface Env {
   readonly API_LIMIT?: string;
   readonly SUBSCRIPTIONS?: string;
   readonly SUBSCRIPTION_GRACE_DAYS?: string;
+  readonly INTROSPECTION_MODE?: string;
+  readonly INTROSPECTION_URL?: string;
+  readonly INTROSPECTION_CLIENT_ID?: string;
+  readonly INTROSPECTION_CLIENT_SECRET?: string;
+  readonly INTROSPECTION_TENANT_CLAIM?: string;
+  readonly INTROSPECTION_JWKS_URL?: string;
+  readonly INTROSPECTION_ISSUER?: string;
+  readonly INTROSPECTION_AUDIENCE?: string;
+  readonly INTROSPECTION_TTL?: string;
+  readonly INTROSPECTION_STALE_IF_ERROR?: string;
+  readonly INTROSPECTION_TIMEOUT_MS?: string;
+  readonly LEARN_FROM_ORIGIN?: string;
   readonly UNPROTECTED?: string;
   readonly MAX_BODY_BYTES?: string;
   readonly CORS_ORIGINS?: string;

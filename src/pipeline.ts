@@ -20,6 +20,7 @@ import type { Target } from "./route/canonical.ts";
 import { type ProtectedRoute, resolveRoute, type UnprotectedRoute } from "./route/route.ts";
 import type { EventDraft } from "./telemetry/event-draft.ts";
 import { forward, type OriginAnswer, type OriginCall } from "./upstream/forward.ts";
+import { hearRefusal } from "./upstream/origin-refusal.ts";
 import { readBody } from "./upstream/request-body.ts";
 import { hasPassedHere, originHeaders } from "./upstream/request-headers.ts";
 
@@ -74,7 +75,15 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
     strict: countedByOrigin,
   });
   if (!origin.ok) return origin;
-  const { response, bytesIn } = origin.value;
+  const heard = await hearRefusal(origin.value.response, timeoutMs);
+  if (!heard.ok) return heard;
+  const { response, about } = heard.value;
+  const { bytesIn } = origin.value;
+  if (about !== null) {
+    // Before the answer: from the next request on, the gateway knows.
+    const generation = principal.grant.generation ?? 0;
+    await deps.inquiries.confirm(credential.value, principal, generation, about, passage.waitUntil);
+  }
   if (countedByOrigin) {
     passage.waitUntil(deps.authority.settle(principal.tag, settlementOf(context.requestId, response)));
   }
@@ -88,7 +97,7 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
 
 /** Whether the request may pass: decided, counted, nothing forwarded yet. */
 async function admit(
-  { context, deps, event }: Passage,
+  { context, deps, event, waitUntil }: Passage,
   { operation }: ProtectedRoute,
   credential: Credential,
   settleWithinMs: number,
@@ -100,12 +109,17 @@ async function admit(
       nonce: context.requestId,
       settleWithinMs,
       clientAddress: context.clientAddress,
+      waitUntil,
+      onDecision: (by) => {
+        event.decidedBy = by;
+      },
     },
     deps,
   );
   if (!principal.ok) return principal;
-  const { tenantId, keyId } = principal.value;
+  const { tenantId, keyId, grant } = principal.value;
   event.owner = { tenantId, keyId };
+  event.stale = grant.stale ?? false;
   const entitlement = entitle(principal.value, deps.config, deps.nowMs());
   return entitlement.ok ? decideRate(entitlement.value) : entitlement;
 }

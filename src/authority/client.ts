@@ -1,6 +1,13 @@
 /** The isolate's side of a lease: one call, bounded in time, retried once where that is safe. */
 import { within } from "../timeout.ts";
-import { type Grant, type LeaseAsk, PROTOCOL_VERSION, readGrant, type Settlement } from "./protocol.ts";
+import {
+  type Grant,
+  type LeaseAsk,
+  PROTOCOL_VERSION,
+  readGrant,
+  type Settlement,
+  type Testimony,
+} from "./protocol.ts";
 import type { TenantAuthority } from "./tenant-authority.ts";
 
 export class AuthorityClient {
@@ -39,6 +46,18 @@ export class AuthorityClient {
       await within(this.#timeoutMs, this.#namespace.getByName(tag).settle(settlement));
     } catch (error) {
       console.error(JSON.stringify({ event: "settle_failed", tag, error: String(error) }));
+    }
+  }
+
+  /** Whether the authority has heard it. */
+  async testify(tag: string, testimony: Omit<Testimony, "v">): Promise<boolean> {
+    try {
+      const work = this.#namespace.getByName(tag).testify({ v: PROTOCOL_VERSION, ...testimony });
+      await within(this.#timeoutMs, work);
+      return true;
+    } catch (error) {
+      console.error(JSON.stringify({ event: "testify_failed", tag, error: String(error) }));
+      return false;
     }
   }
 

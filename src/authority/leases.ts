@@ -4,6 +4,7 @@
  */
 import { isEntitled, type Subscription, type SubscriptionRule } from "../entitlement/subscription.ts";
 import { POLICIES, policyFor } from "../quota/policy.ts";
+import type { IntrospectionRule, Introspections, Standing } from "./introspections.ts";
 import type { Ledger } from "./ledger.ts";
 import {
   CLOCK_MARGIN_MS,
@@ -12,25 +13,31 @@ import {
   type LeaseRefusal,
   PROTOCOL_VERSION,
   type Settlement,
+  type Verdict,
 } from "./protocol.ts";
 import type { Key, Registry, Tenant } from "./registry.ts";
 
 /** What of the configuration bears on leases. */
-export interface LeaseRule extends SubscriptionRule {
+export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
   readonly postsPerHour: number;
   /** How long (ms) after its ask a grant may be used. */
   readonly authorityTimeoutMs: number;
 }
+
+/** How long (ms) the origin's word that a tenant has no subscription is believed before it is asked again. */
+const UNSUBSCRIBED_FOR_MS = 60_000;
 
 export const UNKNOWN_SUBSCRIPTION: Subscription = { status: "unknown", currentPeriodEndMs: null };
 
 export class Leases {
   readonly #registry: Registry;
   readonly #ledger: Ledger;
+  readonly #introspections: Introspections;
 
-  constructor(registry: Registry, ledger: Ledger) {
+  constructor(registry: Registry, ledger: Ledger, introspections: Introspections) {
     this.#registry = registry;
     this.#ledger = ledger;
+    this.#introspections = introspections;
   }
 
   lease(ask: LeaseAsk, rule: LeaseRule, nowMs: number): Grant {
@@ -39,10 +46,34 @@ export class Leases {
     if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
     const unusable = refusalOf(key, nowMs);
     if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
-    if (!isEntitled(tenant.subscription, rule, nowMs)) {
-      return refusal("subscription_inactive", key.keyId, tenant.subscription);
+    const standing = this.#introspections.standing(key.digest, key.kind, rule, nowMs);
+    const generation = this.#introspections.generation(key.digest);
+    if (standing.is !== "usable") {
+      const appointed = standing.is === "to_be_asked" && standing.appointed;
+      const retryInMs = standing.is === "unavailable" ? standing.retryInMs : 0;
+      return {
+        ...refusal(VERDICTS[standing.is], key.keyId, tenant.subscription),
+        generation,
+        appointed,
+        retryInMs,
+      };
     }
-    return this.#grantToken(ask, tenant, key, rule, nowMs);
+    const subscription = subscriptionOf(tenant);
+    if (!isEntitled(subscription, rule, nowMs)) {
+      return this.#isToBeAskedAgain(tenant, key, rule, nowMs)
+        ? { ...refusal("introspection_required", key.keyId, subscription), appointed: true, generation }
+        : { ...refusal("subscription_inactive", key.keyId, subscription), generation };
+    }
+    const { refresh, stale, untilMs } = standing;
+    const usableForMs = Math.min(rule.authorityTimeoutMs, (untilMs ?? Number.POSITIVE_INFINITY) - nowMs);
+    const grant = this.#grantToken(ask, { ...tenant, subscription }, key, rule, nowMs);
+    return { ...grant, usableForMs, generation, refresh, stale };
+  }
+
+  /** What the origin said about a subscription holds for a while; then one of the tenant's requests asks again. */
+  #isToBeAskedAgain({ unsubscribedAtMs }: Tenant, key: Key, rule: LeaseRule, nowMs: number): boolean {
+    if (unsubscribedAtMs === null || nowMs - unsubscribedAtMs < UNSUBSCRIBED_FOR_MS) return false;
+    return this.#introspections.appoint(key.digest, rule, nowMs);
   }
 
   /** What became of a token that the origin counts. */
@@ -92,7 +123,19 @@ function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {
   return key.expiresAtMs !== null && nowMs >= key.expiresAtMs ? "key_expired" : null;
 }
 
+const VERDICTS = {
+  to_be_asked: "introspection_required",
+  refused: "rejected",
+  unavailable: "introspection_unavailable",
+} as const satisfies Record<Exclude<Standing["is"], "usable">, Verdict>;
+
+/** The operator's word, or else the origin's. */
+function subscriptionOf({ subscription, unsubscribedAtMs }: Tenant): Subscription {
+  if (subscription.status !== "unknown" || unsubscribedAtMs === null) return subscription;
+  return { status: "none", currentPeriodEndMs: null };
+}
+
 /** Nothing was counted. */
-function refusal(verdict: LeaseRefusal, keyId: string, subscription: Subscription): Grant {
+function refusal(verdict: Verdict, keyId: string, subscription: Subscription): Grant {
   return { v: PROTOCOL_VERSION, verdict, keyId, subscription, tokens: 0, quota: null, usableForMs: 0 };
 }

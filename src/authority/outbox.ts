@@ -7,7 +7,6 @@
  * the case that it did not.
  */
 import { within } from "../timeout.ts";
-import type { CredentialRecord } from "./credential-record.ts";
 
 export const WRITE_TIMEOUT_MS = 10_000;
 export const REWRITE_AFTER_MS = 60_000;
@@ -15,6 +14,19 @@ const BACKOFF_MIN_MS = 1_000;
 const BACKOFF_MAX_MS = 300_000;
 /** Times the time-out, a fraction of the 15 minutes that an alarm may run. */
 const BATCH = 20;
+
+/** One a namespace. */
+type OutboxTable = "outbox" | "introspection_outbox";
+
+/** A state of things to be written under `digest`. */
+export interface Projection {
+  readonly digest: string;
+  readonly record: object;
+  /** Grows with every change of the record. */
+  readonly generation: number;
+  /** Is written a second time, against an earlier write that lands late. */
+  readonly terminal: boolean;
+}
 
 interface OutboxRow extends Record<string, SqlStorageValue> {
   readonly digest: string;
@@ -26,44 +38,50 @@ interface OutboxRow extends Record<string, SqlStorageValue> {
 
 export class Outbox {
   readonly #storage: DurableObjectStorage;
+  readonly #table: OutboxTable;
   readonly #kv: Pick<KVNamespace, "put">;
   readonly #nowMs: () => number;
   /** Digests with a write that nobody waits for any more but that has not ended. */
   readonly #inFlight = new Set<string>();
 
-  constructor(storage: DurableObjectStorage, kv: Pick<KVNamespace, "put">, nowMs: () => number) {
+  constructor(
+    storage: DurableObjectStorage,
+    table: OutboxTable,
+    kv: Pick<KVNamespace, "put">,
+    nowMs: () => number,
+  ) {
     this.#storage = storage;
+    this.#table = table;
     this.#kv = kv;
     this.#nowMs = nowMs;
   }
 
-  /** Call inside the transaction of the change, and `arm` right after it, before anything is awaited. */
-  enqueue(digest: string, record: CredentialRecord): void {
+  /** Call inside the transaction of the change, and arm the alarm right after it, before anything is awaited. */
+  enqueue({ digest, record, generation, terminal }: Projection): void {
     this.#storage.sql.exec(
-      `INSERT INTO outbox (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, ?, ?, 0, ?)
+      `INSERT INTO ${this.#table} (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, ?, ?, 0, ?)
        ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = excluded.generation,
          writes_left = excluded.writes_left, failures = 0, due_at_ms = excluded.due_at_ms`,
       digest,
       JSON.stringify(record),
-      record.generation,
-      record.state === "revoked" ? 2 : 1,
+      generation,
+      terminal ? 2 : 1,
       this.#nowMs(),
     );
   }
 
-  /** Sets the alarm for the earliest write that is due, if there is one. */
-  async arm(): Promise<void> {
-    const { due } = this.#storage.sql
-      .exec<{ due: number | null }>("SELECT MIN(due_at_ms) AS due FROM outbox")
-      .one();
-    if (due !== null) await this.#storage.setAlarm(due);
+  /** When (ms) the earliest write is due; null where there is none. */
+  dueAtMs(): number | null {
+    return this.#storage.sql
+      .exec<{ due: number | null }>(`SELECT MIN(due_at_ms) AS due FROM ${this.#table}`)
+      .one().due;
   }
 
   /** Writes what is due. Never throws for KV's sake: the runtime gives up on an alarm that keeps failing. */
   async drain(): Promise<void> {
     const due = this.#storage.sql
       .exec<OutboxRow>(
-        "SELECT * FROM outbox WHERE due_at_ms <= ? ORDER BY due_at_ms LIMIT ?",
+        `SELECT * FROM ${this.#table} WHERE due_at_ms <= ? ORDER BY due_at_ms LIMIT ?`,
         this.#nowMs(),
         BATCH,
       )
@@ -92,21 +110,21 @@ export class Outbox {
     const { sql } = this.#storage;
     if (row.writes_left > 1) {
       sql.exec(
-        "UPDATE outbox SET writes_left = ?, failures = 0, due_at_ms = ? WHERE digest = ? AND generation = ?",
+        `UPDATE ${this.#table} SET writes_left = ?, failures = 0, due_at_ms = ? WHERE digest = ? AND generation = ?`,
         row.writes_left - 1,
         this.#nowMs() + REWRITE_AFTER_MS,
         row.digest,
         row.generation,
       );
     } else {
-      sql.exec("DELETE FROM outbox WHERE digest = ? AND generation = ?", row.digest, row.generation);
+      sql.exec(`DELETE FROM ${this.#table} WHERE digest = ? AND generation = ?`, row.digest, row.generation);
     }
   }
 
   #failed(row: OutboxRow, failure: unknown): void {
     const delayMs = Math.min(BACKOFF_MIN_MS * 2 ** row.failures, BACKOFF_MAX_MS);
     this.#storage.sql.exec(
-      "UPDATE outbox SET failures = failures + 1, due_at_ms = ? WHERE digest = ? AND generation = ?",
+      `UPDATE ${this.#table} SET failures = failures + 1, due_at_ms = ? WHERE digest = ? AND generation = ?`,
       this.#nowMs() + delayMs,
       row.digest,
       row.generation,

@@ -5,6 +5,7 @@
 import type { DenialReason } from "../denial.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { PolicyName, Quota } from "../quota/policy.ts";
+import type { CredentialRecord } from "./credential-record.ts";
 
 export const PROTOCOL_VERSION = 1;
 
@@ -28,12 +29,27 @@ export interface LeaseAsk {
 /** Refusals that only the authority can decide. */
 export type LeaseRefusal = Extract<
   DenialReason,
-  "key_unknown" | "key_revoked" | "key_disabled" | "key_expired" | "subscription_inactive" | "rate_limited"
+  | "key_unknown"
+  | "key_revoked"
+  | "key_disabled"
+  | "key_expired"
+  | "subscription_inactive"
+  | "introspection_unavailable"
+  | "rate_limited"
 >;
+
+/** What the authority may answer. */
+export type Verdict =
+  | "granted"
+  | LeaseRefusal
+  /** The origin or the introspection endpoint has said no. */
+  | "rejected"
+  /** They have to be asked first. */
+  | "introspection_required";
 
 export interface Grant {
   readonly v: typeof PROTOCOL_VERSION;
-  readonly verdict: "granted" | LeaseRefusal;
+  readonly verdict: Verdict;
   readonly keyId: string;
   readonly subscription: Subscription;
   /** Requests that may be admitted on this grant. */
@@ -42,6 +58,34 @@ export interface Grant {
   readonly quota: Quota | null;
   /** How long (ms) after the ask the grant may be used. */
   readonly usableForMs: number;
+  /** Of the introspection; a testimony names it. */
+  readonly generation?: number;
+  /** On `introspection_required`: whoever asked is to introspect; otherwise somebody else is at it. */
+  readonly appointed?: boolean;
+  /** On `granted`: whoever asked is to introspect in the background. */
+  readonly refresh?: boolean;
+  /** On `granted`: the answer it rests on is past its time, and no new one can be had. */
+  readonly stale?: boolean;
+  /** On `introspection_unavailable`: milliseconds until somebody will ask again. */
+  readonly retryInMs?: number;
+}
+
+/** What the origin or an introspection endpoint has said about a credential. */
+export interface Testimony {
+  readonly v: typeof PROTOCOL_VERSION;
+  readonly tenantId: string;
+  readonly digest: string;
+  readonly kind: CredentialRecord["kind"];
+  /** Null: nothing could be learnt. */
+  readonly active: boolean | null;
+  /** Null: not said. */
+  readonly subscribed: boolean | null;
+  /** `exp`, as an instant (ms). */
+  readonly expiresAtMs: number | null;
+  /** How long ago (ms) the question was asked. */
+  readonly ageMs: number;
+  /** As the authority gave it before; 0 from whoever has not asked it. */
+  readonly generation: number;
 }
 
 /**
@@ -61,7 +105,10 @@ const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
   "key_disabled",
   "key_expired",
   "subscription_inactive",
+  "introspection_unavailable",
   "rate_limited",
+  "rejected",
+  "introspection_required",
 ]);
 
 /** A token that the origin counts has been used: its response head is here. */

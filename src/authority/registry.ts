@@ -8,6 +8,8 @@ export interface Tenant {
   readonly name: string;
   readonly subscription: Subscription;
   readonly limits: LimitOverrides;
+  /** When (ms) the origin last said that it has no subscription, where nobody else told; null: it has not. */
+  readonly unsubscribedAtMs: number | null;
 }
 
 export interface Key {
@@ -27,6 +29,7 @@ interface TenantRow extends Record<string, SqlStorageValue> {
   readonly subscription_status: SubscriptionStatus;
   readonly current_period_end_ms: number | null;
   readonly limits: string;
+  readonly unsubscribed_at_ms: number | null;
 }
 
 interface KeyRow extends Record<string, SqlStorageValue> {
@@ -54,20 +57,24 @@ export class Registry {
       name: row.name,
       subscription: { status: row.subscription_status, currentPeriodEndMs: row.current_period_end_ms },
       limits: JSON.parse(row.limits) as LimitOverrides,
+      unsubscribedAtMs: row.unsubscribed_at_ms,
     };
   }
 
   /** Names every column it sets, so that those of a later version keep what they hold. */
   putTenant(tenant: Tenant): void {
     this.#sql.exec(
-      `INSERT INTO tenant (id, name, subscription_status, current_period_end_ms, limits) VALUES (?, ?, ?, ?, ?)
+      `INSERT INTO tenant (id, name, subscription_status, current_period_end_ms, limits, unsubscribed_at_ms)
+       VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET name = excluded.name, subscription_status = excluded.subscription_status,
-         current_period_end_ms = excluded.current_period_end_ms, limits = excluded.limits`,
+         current_period_end_ms = excluded.current_period_end_ms, limits = excluded.limits,
+         unsubscribed_at_ms = excluded.unsubscribed_at_ms`,
       tenant.id,
       tenant.name,
       tenant.subscription.status,
       tenant.subscription.currentPeriodEndMs,
       JSON.stringify(tenant.limits),
+      tenant.unsubscribedAtMs,
     );
   }
 

@@ -46,6 +46,29 @@ const MIGRATIONS: readonly string[] = [
      failures INTEGER NOT NULL,
      due_at_ms INTEGER NOT NULL
    ) WITHOUT ROWID;`,
+  `-- What the origin or an introspection endpoint has said about a credential, and who is to ask again.
+   CREATE TABLE introspection (
+     digest TEXT PRIMARY KEY,
+     active INTEGER,
+     obtained_at_ms INTEGER NOT NULL,
+     expires_at_ms INTEGER,
+     generation INTEGER NOT NULL,
+     refusals INTEGER NOT NULL,
+     ask_after_ms INTEGER NOT NULL,
+     appointed_until_ms INTEGER NOT NULL,
+     mirrored_at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   -- Like outbox, of the other namespace.
+   CREATE TABLE introspection_outbox (
+     digest TEXT PRIMARY KEY,
+     record TEXT NOT NULL,
+     generation INTEGER NOT NULL,
+     writes_left INTEGER NOT NULL,
+     failures INTEGER NOT NULL,
+     due_at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   -- When the origin last said that a tenant of unknown subscription has none.
+   ALTER TABLE tenant ADD COLUMN unsubscribed_at_ms INTEGER;`,
 ];
 
 export function migrate(storage: DurableObjectStorage): void {

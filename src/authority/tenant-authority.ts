@@ -7,14 +7,17 @@ import { steadyNowMs } from "../clock.ts";
 import { readConfig } from "../config.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
+import { lastGoodRecord } from "../introspection/last-good.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { isIdentifier } from "./credential-record.ts";
+import { Introspections } from "./introspections.ts";
 import { type LeaseRule, Leases, UNKNOWN_SUBSCRIPTION } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
 import { Outbox } from "./outbox.ts";
-import type { ChangeReceipt, Grant, LeaseAsk, Settlement } from "./protocol.ts";
+import type { ChangeReceipt, Grant, LeaseAsk, Settlement, Testimony } from "./protocol.ts";
 import { type Key, Registry, recordOf } from "./registry.ts";
 import { migrate } from "./schema.ts";
+import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
 
 export interface TenantInput {
   readonly id: string;
@@ -26,6 +29,8 @@ export interface TenantInput {
 export interface KeyInput {
   readonly digest: string;
   readonly keyId: string;
+  /** What it is a digest of; an API key where nothing is said. */
+  readonly kind?: Key["kind"];
   readonly expiresAtMs?: number;
   readonly limits?: LimitOverrides;
 }
@@ -33,17 +38,26 @@ export interface KeyInput {
 export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
   readonly #leases: Leases;
+  readonly #introspections: Introspections;
   readonly #outbox: Outbox;
+  readonly #introspectionOutbox: Outbox;
   #rule: LeaseRule | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     migrate(ctx.storage);
     this.#registry = new Registry(ctx.storage.sql);
-    this.#leases = new Leases(this.#registry, new Ledger(ctx.storage.sql));
-    this.#outbox = new Outbox(ctx.storage, env.CREDENTIALS, steadyNowMs);
+    this.#introspections = new Introspections(ctx.storage.sql);
+    this.#leases = new Leases(this.#registry, new Ledger(ctx.storage.sql), this.#introspections);
+    this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
+    this.#introspectionOutbox = new Outbox(
+      ctx.storage,
+      "introspection_outbox",
+      env.INTROSPECTION,
+      steadyNowMs,
+    );
     // The runtime gives up on an alarm that keeps failing; what was left undone is taken up at the next wake-up.
-    ctx.blockConcurrencyWhile(() => this.#outbox.arm());
+    ctx.blockConcurrencyWhile(() => this.#arm());
   }
 
   /** Whether objects of this class can be reached and start. */
@@ -60,9 +74,30 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#leases.settle(settlement, steadyNowMs());
   }
 
+  /**
+   * Takes down what was learnt about a credential. One that nobody knows becomes the tenant's when it is said to be
+   * active: the tenant's own, or one of its own that is called `unlinked-…`. What was said about an earlier state
+   * of things is ignored.
+   */
+  async testify(testimony: Testimony): Promise<void> {
+    const nowMs = steadyNowMs();
+    const tenant = this.#registry.tenant();
+    if (tenant !== null && tenant.id !== testimony.tenantId) return;
+    this.ctx.storage.transactionSync(() => {
+      if (!this.#isKnown(testimony)) return;
+      const { counts, mirror } = this.#introspections.record(testimony, nowMs);
+      if (!counts) return;
+      this.#recordSubscription(testimony, nowMs);
+      if (mirror && testimony.kind === "oauth_token") this.#mirror(testimony, nowMs);
+    });
+    await this.#arm();
+  }
+
   /** Creates the tenant, or changes its name, subscription and limits; what is left out stays as it was. */
   async putTenant(input: TenantInput): Promise<ChangeReceipt> {
     requireIdentifier("tenant id", input.id);
+    if (isUnlinked(input.id))
+      throw new Error('tenant ids that begin with "unlinked-" are the gateway\'s own');
     const existing = this.#registry.tenant();
     if (existing !== null && existing.id !== input.id) {
       throw new Error(`this authority belongs to tenant "${existing.id}", not "${input.id}"`);
@@ -72,11 +107,12 @@ export class TenantAuthority extends DurableObject<Env> {
       name: input.name,
       subscription: input.subscription ?? existing?.subscription ?? UNKNOWN_SUBSCRIPTION,
       limits: input.limits ?? existing?.limits ?? {},
+      unsubscribedAtMs: input.subscription === undefined ? (existing?.unsubscribedAtMs ?? null) : null,
     });
     return this.#receipt();
   }
 
-  /** Adds an API key, or changes its expiry and limits. A revoked key stays revoked. */
+  /** Adds an API key or a token, or changes its expiry and limits. A revoked one stays revoked. */
   async putKey(input: KeyInput): Promise<ChangeReceipt> {
     requireIdentifier("key id", input.keyId);
     if (!/^[0-9a-f]{64}$/.test(input.digest)) throw new Error("a digest is 64 lower-case hex digits");
@@ -84,7 +120,7 @@ export class TenantAuthority extends DurableObject<Env> {
     await this.#change({
       digest: input.digest,
       keyId: existing?.keyId ?? input.keyId,
-      kind: "api_key",
+      kind: existing?.kind ?? input.kind ?? "api_key",
       state: existing?.state ?? "active",
       expiresAtMs: input.expiresAtMs ?? existing?.expiresAtMs ?? null,
       limits: input.limits ?? existing?.limits ?? {},
@@ -106,20 +142,73 @@ export class TenantAuthority extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     try {
       await this.#outbox.drain();
+      await this.#introspectionOutbox.drain();
     } finally {
-      await this.#outbox.arm();
+      await this.#arm();
     }
+  }
+
+  /** Whether the credential is the tenant's, if need be from now on. */
+  #isKnown({ tenantId, digest, kind, active }: Testimony): boolean {
+    if (this.#registry.key(digest) !== null) return true;
+    if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return false;
+    if (this.#registry.tenant() === null) {
+      this.#registry.putTenant({
+        id: tenantId,
+        name: tenantId,
+        subscription: UNKNOWN_SUBSCRIPTION,
+        limits: {},
+        unsubscribedAtMs: null,
+      });
+    }
+    const keyId = `learned-${digest.slice(0, 16)}`;
+    this.#putKey(tenantId, {
+      digest,
+      keyId,
+      kind,
+      state: "active",
+      expiresAtMs: null,
+      limits: {},
+      generation: 1,
+    });
+    return true;
+  }
+
+  /** Only where no operator has said anything; what an operator says later wins. */
+  #recordSubscription({ subscribed }: Testimony, nowMs: number): void {
+    const tenant = this.#registry.tenant();
+    if (subscribed === null || tenant === null) return;
+    this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
+  }
+
+  #mirror({ tenantId, digest, active, expiresAtMs, ageMs }: Testimony, nowMs: number): void {
+    const obtainedAtMs = nowMs - ageMs;
+    const record = lastGoodRecord({ tenantId, active: active === true, obtainedAtMs, expiresAtMs });
+    this.#introspectionOutbox.enqueue({ digest, record, generation: nowMs, terminal: active !== true });
   }
 
   /** The change and its projection are one transaction: neither exists without the other. */
   async #change(key: Key): Promise<void> {
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("create the tenant before its keys");
-    this.ctx.storage.transactionSync(() => {
-      this.#registry.putKey(key);
-      this.#outbox.enqueue(key.digest, recordOf(tenant.id, key));
+    this.ctx.storage.transactionSync(() => this.#putKey(tenant.id, key));
+    await this.#arm();
+  }
+
+  #putKey(tenantId: string, key: Key): void {
+    this.#registry.putKey(key);
+    this.#outbox.enqueue({
+      digest: key.digest,
+      record: recordOf(tenantId, key),
+      generation: key.generation,
+      terminal: key.state === "revoked",
     });
-    await this.#outbox.arm();
+  }
+
+  /** Sets the alarm for the earliest write that is due. */
+  async #arm(): Promise<void> {
+    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs()].filter((atMs) => atMs !== null);
+    if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
   }
 
   #receipt(): ChangeReceipt {

@@ -2,7 +2,7 @@
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
-import { setAccessToken } from "../upstream/request-headers.ts";
+import { askOrigin } from "../upstream/ask-origin.ts";
 
 const CHECK_TIMEOUT_MS = 3_000;
 /** Anyone may ask, so what was found is told again for a while instead of asking the stores each time. */
@@ -44,7 +44,7 @@ async function check(env: Env, deps: Deps): Promise<Readiness> {
     outcomeOf(env.CREDENTIALS.get("readiness")),
     // No tag has this form, so this is no tenant's object.
     outcomeOf(env.TENANT_AUTHORITY.getByName("readiness").ping()),
-    outcomeOf(askOrigin(deps)),
+    outcomeOf(checkOrigin(deps)),
   ]);
   const checks = { credentials, authority, origin };
   return { ready: Object.values(checks).every((outcome) => outcome === "ok"), checks };
@@ -60,15 +60,8 @@ async function outcomeOf(work: Promise<unknown>): Promise<string> {
 }
 
 /** Without a credential Postiz refuses with JSON; a web page means that the base URL lacks its `/api`. */
-async function askOrigin({ config, fetchOrigin }: Deps): Promise<void> {
-  const headers = new Headers();
-  setAccessToken(headers, config.originAccess);
-  const response = await fetchOrigin(`${config.originBase}/public/v1/is-connected`, {
-    headers,
-    redirect: "manual",
-    cache: "no-store",
-    signal: AbortSignal.timeout(CHECK_TIMEOUT_MS),
-  }).catch((error: unknown) => {
+async function checkOrigin({ config, fetchOrigin }: Deps): Promise<void> {
+  const response = await askOrigin(config, fetchOrigin, null, CHECK_TIMEOUT_MS).catch((error: unknown) => {
     // The runtime's own words for a name that does not resolve are "internal error".
     console.error(JSON.stringify({ event: "origin_failed", error: String(error) }));
     throw new Error(

@@ -16,8 +16,6 @@ export interface CredentialClaim {
   readonly digest: string;
 }
 
-const UNKNOWN = deny("key_unknown", "No tenant of this gateway has this key");
-
 const KV_TIMEOUT_MS = 2_000;
 /** KV's default: a shorter one buys nothing, since the authority decides. */
 const KV_CACHE_TTL_SECONDS = 60;
@@ -45,7 +43,7 @@ export class CredentialIndex {
     return this.#known.get(credential.secret);
   }
 
-  /** A refusal by KV a moment ago: whoever repeats a wrong key costs nothing. */
+  /** A refusal of a moment ago: whoever repeats a wrong key costs nothing. */
   recallRefusal(credential: Credential): Result<never> | undefined {
     return this.#refused.get(credential.secret);
   }
@@ -55,8 +53,18 @@ export class CredentialIndex {
     this.#known.delete(credential.secret);
   }
 
-  /** Reads KV. An error, a time-out or a corrupt record is never a miss. */
-  async look(credential: Credential): Promise<Result<CredentialClaim>> {
+  remember(credential: Credential, claim: CredentialClaim): CredentialClaim {
+    this.#known.set(credential.secret, claim);
+    return claim;
+  }
+
+  refuse(credential: Credential, refusal: Result<never>): Result<never> {
+    this.#refused.set(credential.secret, refusal);
+    return refusal;
+  }
+
+  /** Reads KV; null where it holds nothing. An error, a time-out or a corrupt record is never a miss. */
+  async look(credential: Credential): Promise<Result<CredentialClaim | null>> {
     const digest = digestOf(credential.secret);
     let text: string | null;
     try {
@@ -67,7 +75,7 @@ export class CredentialIndex {
         retryAfterSeconds: 5,
       });
     }
-    if (text === null) return this.#refuse(credential, UNKNOWN);
+    if (text === null) return pass(null);
     const record = parseRecord(text);
     if (record === null) {
       console.error(JSON.stringify({ event: "credential_record_corrupt", digest }));
@@ -76,18 +84,9 @@ export class CredentialIndex {
     // A tombstone is terminal, so that however old it is it is true.
     const { tenantId, keyId } = record;
     if (record.state === "revoked") {
-      return this.#refuse(
-        credential,
-        deny("key_revoked", "This key was revoked", { owner: { tenantId, keyId } }),
-      );
+      const more = { owner: { tenantId, keyId }, aboutToken: credential.kind === "oauth_token" };
+      return this.refuse(credential, deny("key_revoked", "This credential was revoked", more));
     }
-    const claim = { tenantId, tag: tagOf(tenantId), digest };
-    this.#known.set(credential.secret, claim);
-    return pass(claim);
-  }
-
-  #refuse(credential: Credential, refusal: Result<never>): Result<never> {
-    this.#refused.set(credential.secret, refusal);
-    return refusal;
+    return pass(this.remember(credential, { tenantId, tag: tagOf(tenantId), digest }));
   }
 }

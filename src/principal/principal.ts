@@ -6,6 +6,8 @@ export interface Principal {
   readonly keyId: string;
   /** Name of the tenant's authority object. */
   readonly tag: string;
+  /** SHA-256 hex of the credential. */
+  readonly digest: string;
   /** What the authority answered for this request. */
   readonly grant: Grant;
 }

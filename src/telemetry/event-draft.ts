@@ -7,7 +7,7 @@ import type { CredentialKind } from "../credential/credential.ts";
 import { DENIAL_SPECS, type Denial, type Source } from "../denial.ts";
 import type { RequestContext } from "../request-context.ts";
 import { VERSION } from "../version.ts";
-import { EVENT_VERSION, type GatewayEvent, type Outcome } from "./event.ts";
+import { type DecidedBy, EVENT_VERSION, type GatewayEvent, type Outcome } from "./event.ts";
 
 interface Ending {
   readonly status: number;
@@ -23,6 +23,8 @@ export class EventDraft {
 
   route = "unknown";
   credential: CredentialKind | "none" = "none";
+  decidedBy: DecidedBy = "nobody";
+  stale = false;
   owner: NonNullable<Denial["owner"]> = { tenantId: "", keyId: "" };
 
   constructor(context: RequestContext) {
@@ -53,13 +55,14 @@ export class EventDraft {
       tenant: this.owner.tenantId,
       keyId: this.owner.keyId,
       credential: this.credential,
+      decidedBy: this.decidedBy,
       method: request.method,
       route: this.route,
       ...ending,
       gatewayMs: forwardedAtMs - arrivedAtMs,
       originMs: endedAtMs - forwardedAtMs,
       country: (request.cf?.["country"] as string | undefined) ?? "",
-      stale: false,
+      stale: this.stale,
       degraded: false,
       version: VERSION,
     };

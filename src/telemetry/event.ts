@@ -7,6 +7,12 @@ export const EVENT_VERSION = 1;
 /** `answered`: by the gateway itself and not a refusal, such as a preflight or a health check. */
 export type Outcome = "forwarded" | "answered" | DenialReason;
 
+/**
+ * Who had the last word on the credential: nobody (none came, or it was malformed), this isolate's memory, KV, the
+ * tenant's authority on what it knew, or an introspection made for this request.
+ */
+export type DecidedBy = "nobody" | "memory" | "kv" | "authority" | "introspection";
+
 export interface GatewayEvent {
   readonly v: typeof EVENT_VERSION;
   /** When the request arrived, RFC 3339 UTC. */
@@ -17,6 +23,7 @@ export interface GatewayEvent {
   readonly tenant: string;
   readonly keyId: string;
   readonly credential: CredentialKind | "none";
+  readonly decidedBy: DecidedBy;
   readonly method: string;
   /** Template of the operation, never the path: paths hold ids and, on some routes, keys. */
   readonly route: string;

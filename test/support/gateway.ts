@@ -169,7 +169,7 @@ function gatewayWorker(options: GatewayOptions, port: number, originUrl: string)
     compatibilityFlags: WRANGLER.compatibility_flags,
     unsafeDirectSockets: [{ host: "127.0.0.1", port }],
     bindings: { ORIGIN_URL: originUrl, LOG_REQUESTS: "all", ...vars },
-    kvNamespaces: faultyKv ? {} : { CREDENTIALS: "credentials" },
+    kvNamespaces: { INTROSPECTION: "introspection", ...(!faultyKv && { CREDENTIALS: "credentials" }) },
     durableObjects: {
       TENANT_AUTHORITY: faultyAuthority
         ? { className: "FaultyAuthority", scriptName: "faults", useSQLite: true }
@@ -217,7 +217,7 @@ const faultsWorker = (faultyAuthority: boolean): V4WorkerOptions => ({
 
 /** The methods of an authority as they are called from Node. */
 type AuthorityCalls = {
-  [Method in "lease" | "settle" | "putTenant" | "putKey" | "revokeKey"]: (
+  [Method in "lease" | "settle" | "testify" | "putTenant" | "putKey" | "revokeKey"]: (
     ...args: Parameters<TenantAuthority[Method]>
   ) => Promise<Awaited<ReturnType<TenantAuthority[Method]>>>;
 };

@@ -14,6 +14,10 @@ class SqliteStorage {
     this.alarmAtMs = atMs;
   }
 
+  clearAlarm(): void {
+    this.alarmAtMs = null;
+  }
+
   transactionSync(work: () => void): void {
     this.#db.exec("BEGIN");
     work();
@@ -40,7 +44,7 @@ function cursorOf(rows: unknown[]) {
   };
 }
 
-export function memoryStorage(): DurableObjectStorage & { readonly alarmAtMs: number | null } {
+export function memoryStorage(): DurableObjectStorage & Pick<SqliteStorage, "alarmAtMs" | "clearAlarm"> {
   const storage = new SqliteStorage() as unknown as DurableObjectStorage & SqliteStorage;
   migrate(storage);
   return storage;

@@ -69,6 +69,7 @@ const WIRE: Readonly<Record<DenialReason, OnTheWire>> = {
   origin_invalid: row(502, plain(502, "origin_invalid"), "http_protocol_error"),
   authority_unavailable: row(503, plain(503, "authority_unavailable"), "proxy_internal_error"),
   credentials_unavailable: row(503, plain(503, "credentials_unavailable"), "proxy_internal_error"),
+  introspection_unavailable: row(503, plain(503, "introspection_unavailable"), "proxy_internal_error"),
   config_invalid: row(503, plain(503, "config_invalid"), "proxy_configuration_error"),
   origin_timeout: row(504, plain(504, "origin_timeout"), "http_response_timeout"),
   loop_detected: row(508, plain(508, "loop_detected"), "proxy_loop_detected"),

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Config, type ConfigProblem, readConfig } from "../../src/config.ts";
 import type { Env } from "../../src/env.ts";
 
-const BINDINGS = { CREDENTIALS: {}, TENANT_AUTHORITY: {} };
+const BINDINGS = { CREDENTIALS: {}, INTROSPECTION: {}, TENANT_AUTHORITY: {} };
 const ORIGIN_URL = "https://postiz.example.com/api";
 
 const envOf = (vars: Record<string, unknown>): Env =>
@@ -32,6 +32,11 @@ describe("the configuration", () => {
       postsPerHour: 30,
       subscriptionsRequired: false,
       subscriptionGraceDays: 0,
+      rfc7662: null,
+      introspectionTtlMs: 60_000,
+      introspectionStaleIfErrorMs: 600_000,
+      introspectionTimeoutMs: 2_000,
+      learnFromOrigin: false,
       forwardUnprotected: false,
       maxBodyBytes: 0,
       corsOrigins: new Set(),
@@ -50,9 +55,12 @@ describe("the configuration", () => {
     expect(Object.isFrozen(configOf({}))).toBe(true);
   });
 
-  it.each(["CREDENTIALS", "TENANT_AUTHORITY"])("is invalid without the binding %s", (variable) => {
-    expect(problemOf({ [variable]: undefined })).toMatchObject({ variable, found: "nothing" });
-  });
+  it.each(["CREDENTIALS", "INTROSPECTION", "TENANT_AUTHORITY"])(
+    "is invalid without the binding %s",
+    (variable) => {
+      expect(problemOf({ [variable]: undefined })).toMatchObject({ variable, found: "nothing" });
+    },
+  );
 
   it.each([
     "ORIGIN_TIMEOUT_MS",
@@ -61,6 +69,13 @@ describe("the configuration", () => {
     "API_LIMIT",
     "SUBSCRIPTIONS",
     "SUBSCRIPTION_GRACE_DAYS",
+    "INTROSPECTION_MODE",
+    "INTROSPECTION_URL",
+    "INTROSPECTION_JWKS_URL",
+    "INTROSPECTION_TTL",
+    "INTROSPECTION_STALE_IF_ERROR",
+    "INTROSPECTION_TIMEOUT_MS",
+    "LEARN_FROM_ORIGIN",
     "UNPROTECTED",
     "MAX_BODY_BYTES",
     "CORS_ORIGINS",
@@ -291,5 +306,69 @@ describe("the service token of Cloudflare Access", () => {
       API_LIMIT: "many",
     });
     expect(JSON.stringify(problem)).not.toMatch(/s3cr3t|3f2a/);
+  });
+});
+
+describe("introspection by RFC 7662", () => {
+  const needed = {
+    INTROSPECTION_MODE: "rfc7662",
+    INTROSPECTION_URL: "https://as.example.com/introspect",
+    INTROSPECTION_CLIENT_ID: "gateway",
+    INTROSPECTION_CLIENT_SECRET: "secret-of-introspection",
+  };
+  const signing = {
+    INTROSPECTION_JWKS_URL: "https://as.example.com/jwks",
+    INTROSPECTION_ISSUER: "https://as.example.com",
+    INTROSPECTION_AUDIENCE: "gateway",
+  };
+
+  it("has an endpoint, a client, and a claim with a default", () => {
+    expect(configOf(needed).rfc7662).toEqual({
+      url: "https://as.example.com/introspect",
+      clientId: "gateway",
+      clientSecret: "secret-of-introspection",
+      tenantClaim: "organization_id",
+      signed: null,
+    });
+    expect(configOf({ ...needed, INTROSPECTION_TENANT_CLAIM: "org" }).rfc7662?.tenantClaim).toBe("org");
+  });
+
+  it.each(["INTROSPECTION_URL", "INTROSPECTION_CLIENT_ID", "INTROSPECTION_CLIENT_SECRET"])(
+    "is not half configured: without %s it is invalid",
+    (variable) => {
+      expect(problemOf({ ...needed, [variable]: "" })).toMatchObject({ variable, found: "nothing" });
+    },
+  );
+
+  it("counts signed answers only, where it is told whose", () => {
+    expect(configOf({ ...needed, ...signing }).rfc7662?.signed).toEqual({
+      jwksUrl: "https://as.example.com/jwks",
+      issuer: "https://as.example.com",
+      audience: "gateway",
+    });
+  });
+
+  it.each(Object.keys(signing))("never checks a signature by half: without %s it is invalid", (variable) => {
+    expect(problemOf({ ...needed, ...signing, [variable]: "" })).toMatchObject({
+      variable,
+      found: "nothing",
+    });
+  });
+
+  it.each(["INTROSPECTION_URL", "INTROSPECTION_JWKS_URL"])(
+    "%s must be an http(s) URL, and never shows a password",
+    (variable) => {
+      for (const url of ["/introspect", "ftp://as.example.com/", "https://me:hunter2@as.example.com/"]) {
+        const problem = problemOf({ ...needed, ...signing, [variable]: url });
+        expect(problem).toMatchObject({ variable });
+        expect(JSON.stringify(problem)).not.toContain("hunter2");
+      }
+    },
+  );
+
+  it("a secret that can't be sent is not shown", () => {
+    const problem = problemOf({ ...needed, INTROSPECTION_CLIENT_SECRET: "hunter2\n" });
+    expect(problem.variable).toBe("INTROSPECTION_CLIENT_SECRET");
+    expect(JSON.stringify(problem)).not.toContain("hunter2");
   });
 });

@@ -58,6 +58,7 @@ describe("entitling a principal", () => {
     tenantId: "acme",
     keyId: "k1",
     tag: "t",
+    digest: "d",
     grant: {
       v: 1,
       verdict,

@@ -1,18 +1,16 @@
 /** From the authority's truth to KV: no acknowledged change is lost, and no late write revives a tombstone. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { CredentialRecord } from "../../src/authority/credential-record.ts";
-import { Outbox, REWRITE_AFTER_MS, WRITE_TIMEOUT_MS } from "../../src/authority/outbox.ts";
+import type { RecordState } from "../../src/authority/credential-record.ts";
+import { Outbox, type Projection, REWRITE_AFTER_MS, WRITE_TIMEOUT_MS } from "../../src/authority/outbox.ts";
 import { memoryStorage } from "../support/sqlite.ts";
 
 const START_MS = 1_790_000_000_000;
 
-const record = (state: CredentialRecord["state"], generation: number): CredentialRecord => ({
-  v: 1,
-  tenantId: "acme",
-  keyId: "k",
-  kind: "api_key",
-  state,
+const change = (state: RecordState, generation: number): Projection => ({
+  digest: "d",
+  record: { state },
   generation,
+  terminal: state === "revoked",
 });
 
 /** KV whose puts do what the test says, one after the other; the last behaviour stays. */
@@ -49,20 +47,24 @@ describe("the outbox", () => {
   function setUp(...behaviours: Parameters<typeof fakeKv>) {
     const storage = memoryStorage();
     const { kv, ...seen } = fakeKv(...behaviours);
-    const outbox = new Outbox(storage, kv, () => nowMs);
+    const outbox = new Outbox(storage, "outbox", kv, () => nowMs);
+    const arm = async () => {
+      const dueAtMs = outbox.dueAtMs();
+      if (dueAtMs !== null) await storage.setAlarm(dueAtMs);
+    };
     /** What the runtime does at the alarm. */
     const ring = async () => {
       await outbox.drain();
-      await outbox.arm();
+      await arm();
     };
     const rows = () => storage.sql.exec("SELECT digest FROM outbox").toArray().length;
-    return { storage, outbox, ring, rows, ...seen };
+    return { storage, outbox, arm, ring, rows, ...seen };
   }
 
   it("writes a change once and has nothing more to do", async () => {
-    const { outbox, storage, ring, rows, written } = setUp(works);
-    outbox.enqueue("d", record("active", 1));
-    await outbox.arm();
+    const { outbox, storage, arm, ring, rows, written } = setUp(works);
+    outbox.enqueue(change("active", 1));
+    await arm();
     expect(storage.alarmAtMs).toBe(START_MS);
     await ring();
     await ring();
@@ -71,7 +73,7 @@ describe("the outbox", () => {
 
   it("writes a tombstone a second time, a minute after the first", async () => {
     const { outbox, storage, ring, rows, written } = setUp(works);
-    outbox.enqueue("d", record("revoked", 2));
+    outbox.enqueue(change("revoked", 2));
     await ring();
     expect([written, storage.alarmAtMs]).toEqual([["revoked"], START_MS + REWRITE_AFTER_MS]);
     nowMs += REWRITE_AFTER_MS - 1;
@@ -83,9 +85,12 @@ describe("the outbox", () => {
   });
 
   it("keeps a write through hours of failure, ever less often, and makes it when KV is back", async () => {
-    const { outbox, storage, ring, rows, written } = setUp(...Array<typeof fails>(40).fill(fails), works);
-    outbox.enqueue("d", record("active", 1));
-    await outbox.arm();
+    const { outbox, storage, arm, ring, rows, written } = setUp(
+      ...Array<typeof fails>(40).fill(fails),
+      works,
+    );
+    outbox.enqueue(change("active", 1));
+    await arm();
     let longestMs = 0;
     for (let i = 0; i < 41; i++) {
       expect(rows()).toBe(1);
@@ -107,11 +112,11 @@ describe("the outbox", () => {
         };
       });
     const { outbox, ring, written } = setUp(hangs, works);
-    outbox.enqueue("d", record("active", 1));
+    outbox.enqueue(change("active", 1));
     const first = ring();
     await vi.advanceTimersByTimeAsync(WRITE_TIMEOUT_MS);
     await first;
-    outbox.enqueue("d", record("revoked", 2));
+    outbox.enqueue(change("revoked", 2));
     await ring();
     expect(written).toEqual([]);
     land();
@@ -124,9 +129,9 @@ describe("the outbox", () => {
   it("does not take a change for written that came while an older one was on its way", async () => {
     const { outbox, ring, rows, written } = setUp(async (write) => {
       write();
-      if (written.length === 1) outbox.enqueue("d", record("revoked", 2));
+      if (written.length === 1) outbox.enqueue(change("revoked", 2));
     });
-    outbox.enqueue("d", record("active", 1));
+    outbox.enqueue(change("active", 1));
     await ring();
     expect([written, rows()]).toEqual([["active"], 1]);
     await ring();

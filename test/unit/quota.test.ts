@@ -118,7 +118,9 @@ describe("the rate decision", () => {
     usableForMs: 1_000,
   };
   const entitled = (more: Partial<Grant>) => {
-    return { principal: { tenantId: "acme", keyId: "k1", tag: "t", grant: { ...grant, ...more } } };
+    return {
+      principal: { tenantId: "acme", keyId: "k1", tag: "t", digest: "d", grant: { ...grant, ...more } },
+    };
   };
 
   it("passes on a token", () => {

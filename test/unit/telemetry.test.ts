@@ -13,6 +13,7 @@ const event: GatewayEvent = {
   tenant: "acme",
   keyId: "key-1",
   credential: "api_key",
+  decidedBy: "authority",
   method: "POST",
   route: "/posts",
   status: 201,
@@ -48,6 +49,7 @@ describe("a point in Analytics Engine", () => {
         "upstream",
         "DE",
         "0.1.0",
+        "authority",
       ],
       doubles: [1, 201, 1.5, 40, 10, 20, 1, 0],
     });
@@ -171,8 +173,8 @@ describe("the sink", () => {
     expect(line).not.toContain("\n");
     expect(Object.keys(JSON.parse(String(line)) as object)).toEqual(
       (
-        "v time requestId traceId tenant keyId credential method route status outcome source gatewayMs originMs " +
-        "bytesIn bytesOut country stale degraded version"
+        "v time requestId traceId tenant keyId credential decidedBy method route status outcome source " +
+        "gatewayMs originMs bytesIn bytesOut country stale degraded version"
       ).split(" "),
     );
   });

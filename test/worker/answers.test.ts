@@ -101,11 +101,11 @@ describe("Postiz's documented refusals, byte for byte", () => {
     expect([received.status, received.body]).toEqual([401, INVALID_KEY]);
   });
 
-  it.each([
-    ["malformed", "pos_short", "credential_malformed"],
-    ["unknown", `pos_${"a".repeat(40)}`, "token_inactive"],
-  ] as const)("speaks of the OAuth token where a %s one was sent", async (_, authorization, reason) => {
-    const received = await refused({ path: IS_CONNECTED, authorization }, reason);
+  it("speaks of the OAuth token where a malformed one was sent", async () => {
+    const received = await refused(
+      { path: IS_CONNECTED, authorization: "pos_short" },
+      "credential_malformed",
+    );
     expect([received.status, received.body]).toEqual([401, INVALID_TOKEN]);
     expect(received.headers.get("WWW-Authenticate")).toBe(CHALLENGE_INVALID);
   });

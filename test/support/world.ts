@@ -1,0 +1,171 @@
+/**
+ * Many isolates and the stores between them, in Node and in one thread of time: the gateway's own code, composed as in
+ * production, over authorities with a real SQLite, a KV that may lag behind, and an origin that does as it is told.
+ */
+import { vi } from "vitest";
+import { tagOf } from "../../src/authority/tag.ts";
+import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
+import { readConfig } from "../../src/config.ts";
+import type { Credential } from "../../src/credential/credential.ts";
+import type { Result } from "../../src/denial.ts";
+import { compose, type Deps } from "../../src/deps.ts";
+import type { Env, RateLimiter } from "../../src/env.ts";
+import { authenticate } from "../../src/principal/authenticate.ts";
+import type { Principal } from "../../src/principal/principal.ts";
+import type { DecidedBy } from "../../src/telemetry/event.ts";
+import { memoryStorage } from "./sqlite.ts";
+
+/** Latest instant of any world: time only ever goes forward, from one test to the next. */
+let latestMs = 1_790_000_000_000;
+
+export type Origin = (authorization: string) => Response | Promise<Response>;
+
+export const says = {
+  yes: () => Response.json({ connected: true }),
+  noToken: () => Response.json({ msg: "Invalid OAuth token" }, { status: 401 }),
+  noKey: () => Response.json({ msg: "Invalid API key" }, { status: 401 }),
+  noSubscription: () => Response.json({ msg: "No subscription found" }, { status: 401 }),
+  emptyRefusal: () => new Response(null, { status: 401 }),
+  nothing: () => new Promise<never>(() => {}),
+} as const satisfies Record<string, Origin>;
+
+/** A KV in memory. `lagging`: what was written cannot be read. */
+class FakeKv {
+  readonly stored = new Map<string, string>();
+  reads = 0;
+  writes = 0;
+  lagging = false;
+
+  async get(key: string): Promise<string | null> {
+    this.reads++;
+    return this.lagging ? null : (this.stored.get(key) ?? null);
+  }
+
+  async put(key: string, value: string): Promise<void> {
+    this.writes++;
+    this.stored.set(key, value);
+  }
+}
+
+export interface Asked {
+  readonly result: Result<Principal>;
+  readonly decidedBy: DecidedBy;
+}
+
+export class World {
+  readonly credentials = new FakeKv();
+  readonly introspection = new FakeKv();
+  origin: Origin = says.yes;
+  /** Calls to the origin, and to any authority. */
+  originCalls = 0;
+  authorityCalls = 0;
+  /** How long (ms) a call to an authority takes. */
+  authorityMs = 0;
+  readonly #vars: Readonly<Record<string, string>>;
+  readonly #limiter: RateLimiter | undefined;
+  readonly #authorities = new Map<
+    string,
+    { object: TenantAuthority; storage: ReturnType<typeof memoryStorage> }
+  >();
+  #nonce = 0;
+
+  constructor(vars: Readonly<Record<string, string>> = {}, limiter?: RateLimiter) {
+    this.#vars = vars;
+    this.#limiter = limiter;
+    latestMs += 1;
+    vi.useFakeTimers({ now: latestMs, toFake: ["setTimeout", "clearTimeout", "Date"] });
+    // The caches' clock.
+    vi.spyOn(performance, "now").mockImplementation(() => Date.now());
+    vi.spyOn(console, "error").mockImplementation(() => {});
+  }
+
+  isolate(): Deps {
+    const env = this.#env();
+    const config = readConfig(env);
+    if (!config.ok) throw new Error(JSON.stringify(config.problem));
+    return compose(env, config.config);
+  }
+
+  authority(tenantId: string): TenantAuthority {
+    return this.#object(tagOf(tenantId)).object;
+  }
+
+  /** One request's way to its principal. */
+  async ask(
+    isolate: Deps,
+    credential: Credential,
+    { clientAddress = "192.0.2.1", policy = "api" as const } = {},
+  ): Promise<Asked> {
+    let decidedBy: DecidedBy = "nobody";
+    const result = await authenticate(
+      credential,
+      {
+        policy,
+        nonce: `nonce-${this.#nonce++}`,
+        settleWithinMs: 30_000,
+        clientAddress,
+        // Whatever a request leaves running runs on here by itself.
+        waitUntil: () => {},
+        onDecision: (by) => {
+          decidedBy = by;
+        },
+      },
+      isolate,
+    );
+    return { result, decidedBy };
+  }
+
+  /** Lets time pass, with everything in it that is due: timers and alarms. */
+  async pass(ms: number): Promise<void> {
+    await vi.advanceTimersByTimeAsync(ms);
+    latestMs = Date.now();
+    for (const { object, storage } of this.#authorities.values()) {
+      for (let rung = 0; rung < 10 && storage.alarmAtMs !== null && storage.alarmAtMs <= Date.now(); rung++) {
+        storage.clearAlarm();
+        await object.alarm();
+      }
+    }
+  }
+
+  #env(): Env {
+    return {
+      CREDENTIALS: this.credentials,
+      INTROSPECTION: this.introspection,
+      TENANT_AUTHORITY: { getByName: (tag: string) => this.#stub(tag) },
+      ORIGIN: {
+        fetch: async (_url: string, init: { headers: Headers }) => {
+          this.originCalls++;
+          return this.origin(init.headers.get("Authorization") ?? "");
+        },
+      },
+      ...(this.#limiter && { FLOOD: this.#limiter }),
+      ORIGIN_URL: "https://postiz.example.com/api",
+      ...this.#vars,
+    } as unknown as Env;
+  }
+
+  #object(tag: string) {
+    let entry = this.#authorities.get(tag);
+    if (entry === undefined) {
+      const storage = memoryStorage();
+      const ctx = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
+      entry = { object: new TenantAuthority(ctx as unknown as DurableObjectState, this.#env()), storage };
+      this.#authorities.set(tag, entry);
+    }
+    return entry;
+  }
+
+  /** Values are copied on their way, as they are between an isolate and an object. */
+  #stub(tag: string) {
+    const { object } = this.#object(tag);
+    const call = async <A, R>(method: (argument: A) => R | Promise<R>, argument: A): Promise<R> => {
+      this.authorityCalls++;
+      if (this.authorityMs > 0) await new Promise((resolve) => setTimeout(resolve, this.authorityMs));
+      return structuredClone(await method.call(object, structuredClone(argument)));
+    };
+    return {
+      lease: (ask: Parameters<TenantAuthority["lease"]>[0]) => call(object.lease, ask),
+      testify: (testimony: Parameters<TenantAuthority["testify"]>[0]) => call(object.testify, testimony),
+    };
+  }
+}
