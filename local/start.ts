@@ -78,7 +78,12 @@ async function start(options: StartOptions, signal: AbortSignal): Promise<number
 
 /** The gateway would say the same at its first request, but only to its log. */
 function requireValid(vars: Readonly<Record<string, string>>): void {
-  const bindings = { CREDENTIALS: {}, INTROSPECTION: {}, TENANT_AUTHORITY: {} } as unknown as Env;
+  const bindings = {
+    CREDENTIALS: {},
+    INTROSPECTION: {},
+    TENANT_AUTHORITY: {},
+    DIRECTORY: {},
+  } as unknown as Env;
   const result = readConfig({ ...bindings, ...vars });
   if (result.ok) return;
   const { variable, found, allowed } = result.problem;

@@ -129,7 +129,7 @@ function parse(env: Env): Config {
     postsPerHour: integer(env, "API_LIMIT", { byDefault: 30, min: 1, max: 1_000_000 }),
     subscriptionsRequired: oneOf(env, "SUBSCRIPTIONS", ["off", "required"]) === "required",
     subscriptionGraceDays: integer(env, "SUBSCRIPTION_GRACE_DAYS", { byDefault: 0, min: 0, max: 3_650 }),
-    rfc7662: oneOf(env, "INTROSPECTION_MODE", ["probe", "rfc7662"]) === "probe" ? null : rfc7662(env),
+    rfc7662: rfc7662(env),
     introspectionTtlMs: 1_000 * integer(env, "INTROSPECTION_TTL", { byDefault: 60, min: 1, max: 3_600 }),
     introspectionStaleIfErrorMs:
       1_000 * integer(env, "INTROSPECTION_STALE_IF_ERROR", { byDefault: 600, min: 0, max: 86_400 }),
@@ -150,9 +150,12 @@ function requireBindings(env: Env): void {
   for (const name of ["CREDENTIALS", "INTROSPECTION"] as const) {
     if (!env[name]) throw new InvalidVariable(name, "nothing", "a KV namespace binding");
   }
-  if (!env.TENANT_AUTHORITY) {
-    const allowed = "a Durable Object binding of class TenantAuthority";
-    throw new InvalidVariable("TENANT_AUTHORITY", "nothing", allowed);
+  for (const [name, className] of [
+    ["TENANT_AUTHORITY", "TenantAuthority"],
+    ["DIRECTORY", "Directory"],
+  ] as const) {
+    if (!env[name])
+      throw new InvalidVariable(name, "nothing", `a Durable Object binding of class ${className}`);
   }
 }
 
@@ -196,7 +199,14 @@ function originAccess(env: Env): Config["originAccess"] {
   throw new InvalidVariable(missing, "nothing", "both halves of the service token, or neither");
 }
 
-function rfc7662(env: Env): Rfc7662Config {
+/** Null in mode `probe`. */
+function rfc7662(env: Env): Rfc7662Config | null {
+  const mode = oneOf(env, "INTROSPECTION_MODE", ["probe", "rfc7662"]);
+  const unused = textOf(env, "INTROSPECTION_URL");
+  if (mode === "probe" && unused === null) return null;
+  if (mode === "probe") {
+    throw new InvalidVariable("INTROSPECTION_MODE", quoted(mode), '"rfc7662", or INTROSPECTION_URL not set');
+  }
   const byMode = (name: Variable) =>
     new InvalidVariable(name, "nothing", 'text, with INTROSPECTION_MODE "rfc7662"');
   const required = (name: Variable, value: string | null): string => {

@@ -28,7 +28,7 @@ export function compose(env: Env, config: Config): Deps {
   return {
     config,
     credentials: new CredentialIndex(env.CREDENTIALS),
-    lastGood: env.INTROSPECTION,
+    lastAnswers: env.INTROSPECTION,
     authority,
     inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, steadyNowMs),
     flood: new FloodShield(env.FLOOD),

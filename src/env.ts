@@ -1,3 +1,4 @@
+import type { Directory } from "./authority/directory.ts";
 import type { TenantAuthority } from "./authority/tenant-authority.ts";
 
 /** The platform's rate-limiting binding: per location, eventually consistent, answers only yes or no. */
@@ -12,6 +13,7 @@ export interface Env {
   readonly CREDENTIALS: KVNamespace;
   readonly INTROSPECTION: KVNamespace;
   readonly TENANT_AUTHORITY: DurableObjectNamespace<TenantAuthority>;
+  readonly DIRECTORY: DurableObjectNamespace<Directory>;
   /** A Worker to forward to in place of `ORIGIN_URL`'s host. */
   readonly ORIGIN?: Fetcher;
   /** Absent on plain workerd: no points are written. */

@@ -12,6 +12,7 @@ import { deny, pass, type Result } from "./denial.ts";
 import type { Deps } from "./deps.ts";
 import { entitle } from "./entitlement/entitle.ts";
 import { authenticate } from "./principal/authenticate.ts";
+import type { Principal } from "./principal/principal.ts";
 import { decideRate, type RateDecision } from "./quota/decide-rate.ts";
 import { quotaAfter, settlementOf } from "./quota/origin-limit.ts";
 import { POLICIES } from "./quota/policy.ts";
@@ -75,24 +76,34 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
     strict: countedByOrigin,
   });
   if (!origin.ok) return origin;
+  if (countedByOrigin) {
+    const settlement = settlementOf(context.requestId, origin.value.response);
+    passage.waitUntil(deps.authority.settle(principal.tag, settlement));
+  }
   const heard = await hearRefusal(origin.value.response, timeoutMs);
   if (!heard.ok) return heard;
   const { response, about } = heard.value;
-  const { bytesIn } = origin.value;
-  if (about !== null) {
-    // Before the answer: from the next request on, the gateway knows.
-    const generation = principal.grant.generation ?? 0;
-    await deps.inquiries.confirm(credential.value, principal, generation, about, passage.waitUntil);
-  }
-  if (countedByOrigin) {
-    passage.waitUntil(deps.authority.settle(principal.tag, settlementOf(context.requestId, response)));
-  }
+  // Before the answer, so that the gateway knows from the next request on.
+  if (about !== null) await heed(passage, about, credential.value, principal);
   const headers = apiHeaders(response, quotaAfter(response, quota));
   return pass({
     kind: "forwarded",
     answer: relayAnswer(response, headers, context.request, timeoutMs),
-    bytesIn,
+    bytesIn: origin.value.bytesIn,
   });
+}
+
+/** The origin has refused what its own authority here had let in. */
+function heed(
+  { deps, waitUntil }: Passage,
+  about: "credential" | "subscription",
+  credential: Credential,
+  principal: Principal,
+): Promise<void> {
+  const generation = principal.grant.generation ?? 0;
+  return about === "credential"
+    ? deps.inquiries.confirm(credential, principal, generation, waitUntil)
+    : deps.inquiries.reportNoSubscription(credential, principal, generation);
 }
 
 /** Whether the request may pass: decided, counted, nothing forwarded yet. */

@@ -6,12 +6,8 @@
 import { relay } from "../upstream/relay.ts";
 import { lengthOf, type RequestBody } from "../upstream/request-body.ts";
 
-/** What the runtime throws away by itself. */
-const SMALL_BYTES = 65_536;
-
 export function lingering(response: Response, body: RequestBody | null): Response {
   if (body === null || body.readToItsEnd || response.body === null) return response;
-  if (body.length !== null && body.length <= SMALL_BYTES) return response;
   const { status, statusText, headers } = response;
   const beforeEnd = () => body.discardRest();
   const { readable } = relay(response.body, lengthOf(headers), { beforeEnd });

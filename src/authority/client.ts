@@ -2,6 +2,7 @@
 import { within } from "../timeout.ts";
 import {
   type Grant,
+  type Hearing,
   type LeaseAsk,
   PROTOCOL_VERSION,
   readGrant,
@@ -49,15 +50,14 @@ export class AuthorityClient {
     }
   }
 
-  /** Whether the authority has heard it. */
-  async testify(tag: string, testimony: Omit<Testimony, "v">): Promise<boolean> {
+  /** What the authority made of it; null where it has not heard it, or nobody knows. */
+  async testify(tag: string, testimony: Omit<Testimony, "v">): Promise<Hearing | null> {
     try {
       const work = this.#namespace.getByName(tag).testify({ v: PROTOCOL_VERSION, ...testimony });
-      await within(this.#timeoutMs, work);
-      return true;
+      return await within(this.#timeoutMs, work);
     } catch (error) {
       console.error(JSON.stringify({ event: "testify_failed", tag, error: String(error) }));
-      return false;
+      return null;
     }
   }
 

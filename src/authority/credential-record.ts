@@ -33,7 +33,7 @@ export function parseRecord(text: string): CredentialRecord | null {
 }
 
 /** Of tenants and keys. */
-export const isIdentifier = (value: unknown): boolean =>
+export const isIdentifier = (value: unknown): value is string =>
   typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value);
 
 function parseJson(text: string): unknown {

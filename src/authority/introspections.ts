@@ -3,7 +3,7 @@
  * Synchronous and without a clock of its own, like the leases that rest on it.
  */
 import type { CredentialRecord } from "./credential-record.ts";
-import type { Testimony } from "./protocol.ts";
+import { CLOCK_MARGIN_MS, type Testimony } from "./protocol.ts";
 
 /** What of the configuration bears on introspection. */
 export interface IntrospectionRule {
@@ -38,6 +38,8 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly refusals: number;
   readonly ask_after_ms: number;
   readonly appointed_until_ms: number;
+  /** Nonce of the ask that was appointed. */
+  readonly appointed_to: string;
   readonly mirrored_at_ms: number;
 }
 
@@ -49,11 +51,14 @@ const NEVER_ASKED: Row = {
   refusals: 0,
   ask_after_ms: 0,
   appointed_until_ms: 0,
+  appointed_to: "",
   mirrored_at_ms: 0,
 };
 
 /** A busy credential gets a new answer in the last tenth of the old one's life. */
 const REFRESH_FROM = 0.9;
+/** Most of an answer's life that is kept back for grants on their way. */
+const MAX_MARGIN = 0.25;
 /** Whoever gave no answer is left alone for that long. */
 const UNANSWERED_PAUSE_MS = 5_000;
 const REFUSED_PAUSE_MIN_MS = 10_000;
@@ -68,81 +73,70 @@ export class Introspections {
     this.#sql = sql;
   }
 
-  /** Grows whenever an answer changes: a testimony about an earlier state of things counts for nothing. */
+  /** Grows with every answer: a testimony from before the last one counts for nothing. */
   generation(digest: string): number {
     return this.#row(digest)?.generation ?? 0;
   }
 
-  /** May appoint whoever asks. Tokens live on answers that age; keys are good until somebody says no. */
-  standing(digest: string, kind: CredentialRecord["kind"], rule: IntrospectionRule, nowMs: number): Standing {
+  /**
+   * Tokens live on answers that age; keys are good until somebody says no. Appoints whoever asks (`nonce`) if there
+   * is something to find out.
+   */
+  standing(
+    digest: string,
+    kind: CredentialRecord["kind"],
+    nonce: string,
+    rule: IntrospectionRule,
+    nowMs: number,
+  ): Standing {
     const ages = kind === "oauth_token";
-    const row = this.#row(digest) ?? (ages ? NEVER_ASKED : null);
-    if (row === null) return USABLE;
+    const row = this.#row(digest) ?? NEVER_ASKED;
     if (!ages && row.active !== 0) return USABLE;
-    const expired = row.expires_at_ms !== null && nowMs >= row.expires_at_ms;
-    if (row.active !== 1 || expired) return this.#standingWithoutAnswer(digest, row, rule, nowMs);
-    return this.#standingOfAnswer(digest, row, rule, nowMs);
+    const appoint = () => this.#appoint(digest, row, nonce, rule, nowMs);
+    const isActive = row.active === 1 && (row.expires_at_ms === null || nowMs < row.expires_at_ms);
+    return isActive
+      ? standingOfAnswer(row, rule, nowMs, appoint)
+      : standingWithoutAnswer(row, nowMs, appoint);
   }
 
-  /** Appoints whoever asks to ask again, if nobody is at it and it is not too early. */
-  appoint(digest: string, rule: IntrospectionRule, nowMs: number): boolean {
-    const row = this.#row(digest) ?? NEVER_ASKED;
-    if (row.appointed_until_ms > nowMs || row.ask_after_ms > nowMs) return false;
-    const untilMs = nowMs + rule.introspectionTimeoutMs + rule.authorityTimeoutMs;
-    this.#write(digest, { ...row, appointed_until_ms: untilMs });
-    return true;
-  }
-
-  /** Whether the testimony counts, and whether KV is to hear of it. */
+  /**
+   * Takes a testimony down. Whether it counts: one about an earlier state of things does not; that nobody answered says
+   * nothing about the state. `mirror`: KV is to hear of it.
+   */
   record(testimony: Testimony, nowMs: number): { readonly counts: boolean; readonly mirror: boolean } {
-    const { digest, active, expiresAtMs } = testimony;
+    const { digest, active } = testimony;
     const row = this.#row(digest) ?? NEVER_ASKED;
-    if (testimony.generation !== row.generation) return { counts: false, mirror: false };
     if (active === null) {
-      this.#write(digest, { ...row, appointed_until_ms: 0, ask_after_ms: nowMs + UNANSWERED_PAUSE_MS });
+      const askAfterMs = Math.max(row.ask_after_ms, nowMs + UNANSWERED_PAUSE_MS);
+      this.#write(digest, { ...row, appointed_until_ms: 0, ask_after_ms: askAfterMs });
       return { counts: true, mirror: false };
     }
-    const alive = active && (expiresAtMs === null || nowMs < expiresAtMs);
-    const changed = row.active !== (alive ? 1 : 0);
-    const mirror = changed || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
-    const refusals = alive ? 0 : row.refusals + 1;
+    if (testimony.generation !== row.generation) return { counts: false, mirror: false };
+    const mirror = row.active !== Number(active) || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
+    const refusals = active ? 0 : row.refusals + 1;
+    const pauseMs = Math.min(REFUSED_PAUSE_MIN_MS * 2 ** (refusals - 1), REFUSED_PAUSE_MAX_MS);
     this.#write(digest, {
-      active: alive ? 1 : 0,
-      obtained_at_ms: Math.max(row.obtained_at_ms, nowMs - testimony.ageMs),
-      expires_at_ms: alive ? expiresAtMs : null,
-      // A first yes contradicts nobody.
-      generation: changed && !(alive && row.active === null) ? row.generation + 1 : row.generation,
+      active: Number(active),
+      // The testimony may have been long on its way: then the asker's own clock is the better witness.
+      obtained_at_ms: Math.min(nowMs - testimony.ageMs, testimony.askedAtMs + CLOCK_MARGIN_MS),
+      expires_at_ms: testimony.expiresAtMs,
+      generation: row.generation + 1,
       refusals,
-      ask_after_ms: alive
-        ? 0
-        : nowMs + Math.min(REFUSED_PAUSE_MIN_MS * 2 ** (refusals - 1), REFUSED_PAUSE_MAX_MS),
+      ask_after_ms: active ? 0 : nowMs + pauseMs,
       appointed_until_ms: 0,
+      appointed_to: "",
       mirrored_at_ms: mirror ? nowMs : row.mirrored_at_ms,
     });
     return { counts: true, mirror };
   }
 
-  #standingOfAnswer(digest: string, row: Row, rule: IntrospectionRule, nowMs: number): Standing {
-    const { obtained_at_ms: obtainedAtMs, expires_at_ms: expiresAtMs } = row;
-    const endOf = (lifeMs: number) =>
-      Math.min(obtainedAtMs + lifeMs, expiresAtMs ?? Number.POSITIVE_INFINITY);
-    const untilMs = endOf(rule.introspectionTtlMs);
-    if (nowMs < untilMs) {
-      const isLate = nowMs - obtainedAtMs >= REFRESH_FROM * rule.introspectionTtlMs;
-      return { is: "usable", untilMs, stale: false, refresh: isLate && this.appoint(digest, rule, nowMs) };
-    }
-    if (this.appoint(digest, rule, nowMs)) return { is: "to_be_asked", appointed: true };
-    if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
-    const staleUntilMs = endOf(rule.introspectionStaleIfErrorMs);
-    if (nowMs < staleUntilMs) return { is: "usable", untilMs: staleUntilMs, stale: true, refresh: false };
-    return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
-  }
-
-  #standingWithoutAnswer(digest: string, row: Row, rule: IntrospectionRule, nowMs: number): Standing {
-    if (this.appoint(digest, rule, nowMs)) return { is: "to_be_asked", appointed: true };
-    if (row.active !== null) return { is: "refused" };
-    if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
-    return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
+  /** Whether whoever asks is to introspect: nobody is at it, and it is not too early. An ask that is repeated stays so. */
+  #appoint(digest: string, row: Row, nonce: string, rule: IntrospectionRule, nowMs: number): boolean {
+    if (row.appointed_until_ms > nowMs) return row.appointed_to === nonce;
+    if (row.ask_after_ms > nowMs) return false;
+    const untilMs = nowMs + rule.introspectionTimeoutMs + rule.authorityTimeoutMs;
+    this.#write(digest, { ...row, appointed_until_ms: untilMs, appointed_to: nonce });
+    return true;
   }
 
   #row(digest: string): Row | null {
@@ -152,11 +146,11 @@ export class Introspections {
   #write(digest: string, row: Row): void {
     this.#sql.exec(
       `INSERT INTO introspection (digest, active, obtained_at_ms, expires_at_ms, generation, refusals,
-         ask_after_ms, appointed_until_ms, mirrored_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ask_after_ms, appointed_until_ms, appointed_to, mirrored_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (digest) DO UPDATE SET active = excluded.active, obtained_at_ms = excluded.obtained_at_ms,
          expires_at_ms = excluded.expires_at_ms, generation = excluded.generation, refusals = excluded.refusals,
          ask_after_ms = excluded.ask_after_ms, appointed_until_ms = excluded.appointed_until_ms,
-         mirrored_at_ms = excluded.mirrored_at_ms`,
+         appointed_to = excluded.appointed_to, mirrored_at_ms = excluded.mirrored_at_ms`,
       digest,
       row.active,
       row.obtained_at_ms,
@@ -165,9 +159,44 @@ export class Introspections {
       row.refusals,
       row.ask_after_ms,
       row.appointed_until_ms,
+      row.appointed_to,
       row.mirrored_at_ms,
     );
   }
+}
+
+/** An answer is used no longer than it lives, and a grant on it is not cut off on its way to the isolate. */
+function standingOfAnswer(
+  row: Row,
+  rule: IntrospectionRule,
+  nowMs: number,
+  appoint: () => boolean,
+): Standing {
+  const { obtained_at_ms: obtainedAtMs, expires_at_ms: expiresAtMs } = row;
+  const marginMs = Math.min(rule.authorityTimeoutMs, MAX_MARGIN * rule.introspectionTtlMs);
+  const lifeMs = rule.introspectionTtlMs - marginMs;
+  const endOf = (ms: number) => Math.min(obtainedAtMs + ms, expiresAtMs ?? Number.POSITIVE_INFINITY);
+  if (nowMs < endOf(lifeMs)) {
+    const isLate = nowMs - obtainedAtMs >= REFRESH_FROM * lifeMs;
+    return {
+      is: "usable",
+      untilMs: endOf(rule.introspectionTtlMs),
+      stale: false,
+      refresh: isLate && appoint(),
+    };
+  }
+  if (appoint()) return { is: "to_be_asked", appointed: true };
+  if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
+  const staleUntilMs = endOf(rule.introspectionStaleIfErrorMs);
+  if (nowMs < staleUntilMs) return { is: "usable", untilMs: staleUntilMs, stale: true, refresh: false };
+  return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
+}
+
+function standingWithoutAnswer(row: Row, nowMs: number, appoint: () => boolean): Standing {
+  if (appoint()) return { is: "to_be_asked", appointed: true };
+  if (row.active !== null) return { is: "refused" };
+  if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
+  return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
 
 const USABLE: Standing = { is: "usable", untilMs: null, stale: false, refresh: false };

@@ -24,7 +24,7 @@ export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
   readonly authorityTimeoutMs: number;
 }
 
-/** How long (ms) the origin's word that a tenant has no subscription is believed before it is asked again. */
+/** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
 const UNSUBSCRIBED_FOR_MS = 60_000;
 
 export const UNKNOWN_SUBSCRIPTION: Subscription = { status: "unknown", currentPeriodEndMs: null };
@@ -46,34 +46,22 @@ export class Leases {
     if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
     const unusable = refusalOf(key, nowMs);
     if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
-    const standing = this.#introspections.standing(key.digest, key.kind, rule, nowMs);
+    const standing = this.#introspections.standing(key.digest, key.kind, ask.nonce, rule, nowMs);
     const generation = this.#introspections.generation(key.digest);
     if (standing.is !== "usable") {
       const appointed = standing.is === "to_be_asked" && standing.appointed;
       const retryInMs = standing.is === "unavailable" ? standing.retryInMs : 0;
-      return {
-        ...refusal(VERDICTS[standing.is], key.keyId, tenant.subscription),
-        generation,
-        appointed,
-        retryInMs,
-      };
-    }
-    const subscription = subscriptionOf(tenant);
-    if (!isEntitled(subscription, rule, nowMs)) {
-      return this.#isToBeAskedAgain(tenant, key, rule, nowMs)
-        ? { ...refusal("introspection_required", key.keyId, subscription), appointed: true, generation }
-        : { ...refusal("subscription_inactive", key.keyId, subscription), generation };
+      const refused = refusal(VERDICTS[standing.is], key.keyId, tenant.subscription);
+      return { ...refused, generation, appointed, retryInMs };
     }
     const { refresh, stale, untilMs } = standing;
-    const usableForMs = Math.min(rule.authorityTimeoutMs, (untilMs ?? Number.POSITIVE_INFINITY) - nowMs);
+    const subscription = subscriptionOf(tenant, nowMs);
+    if (!isEntitled(subscription, rule, nowMs)) {
+      return { ...refusal("subscription_inactive", key.keyId, subscription), generation, refresh };
+    }
     const grant = this.#grantToken(ask, { ...tenant, subscription }, key, rule, nowMs);
+    const usableForMs = Math.min(grant.usableForMs, (untilMs ?? Number.POSITIVE_INFINITY) - nowMs);
     return { ...grant, usableForMs, generation, refresh, stale };
-  }
-
-  /** What the origin said about a subscription holds for a while; then one of the tenant's requests asks again. */
-  #isToBeAskedAgain({ unsubscribedAtMs }: Tenant, key: Key, rule: LeaseRule, nowMs: number): boolean {
-    if (unsubscribedAtMs === null || nowMs - unsubscribedAtMs < UNSUBSCRIBED_FOR_MS) return false;
-    return this.#introspections.appoint(key.digest, rule, nowMs);
   }
 
   /** What became of a token that the origin counts. */
@@ -129,9 +117,10 @@ const VERDICTS = {
   unavailable: "introspection_unavailable",
 } as const satisfies Record<Exclude<Standing["is"], "usable">, Verdict>;
 
-/** The operator's word, or else the origin's. */
-function subscriptionOf({ subscription, unsubscribedAtMs }: Tenant): Subscription {
+/** The operator's word, or else the origin's of a moment ago. */
+function subscriptionOf({ subscription, unsubscribedAtMs }: Tenant, nowMs: number): Subscription {
   if (subscription.status !== "unknown" || unsubscribedAtMs === null) return subscription;
+  if (nowMs - unsubscribedAtMs >= UNSUBSCRIBED_FOR_MS) return subscription;
   return { status: "none", currentPeriodEndMs: null };
 }
 

@@ -62,7 +62,7 @@ export interface Grant {
   readonly generation?: number;
   /** On `introspection_required`: whoever asked is to introspect; otherwise somebody else is at it. */
   readonly appointed?: boolean;
-  /** On `granted`: whoever asked is to introspect in the background. */
+  /** Whoever asked is to introspect in the background. */
   readonly refresh?: boolean;
   /** On `granted`: the answer it rests on is past its time, and no new one can be had. */
   readonly stale?: boolean;
@@ -82,10 +82,31 @@ export interface Testimony {
   readonly subscribed: boolean | null;
   /** `exp`, as an instant (ms). */
   readonly expiresAtMs: number | null;
-  /** How long ago (ms) the question was asked. */
+  /** When the question was asked: how long ago (ms), and the instant by the asker's clock. */
   readonly ageMs: number;
+  readonly askedAtMs: number;
   /** As the authority gave it before; 0 from whoever has not asked it. */
   readonly generation: number;
+}
+
+/** A testimony as it counts: what is not understood teaches nothing, and what has expired is no yes. */
+export function readTestimony(told: Testimony, nowMs: number): Testimony {
+  const { v, active, subscribed, expiresAtMs } = told;
+  if (v !== PROTOCOL_VERSION || typeof active !== "boolean") {
+    return { ...told, active: null, subscribed: v === PROTOCOL_VERSION ? (subscribed ?? null) : null };
+  }
+  const expired = expiresAtMs !== null && nowMs >= expiresAtMs;
+  return expired ? { ...told, active: false, subscribed: null, expiresAtMs: null } : told;
+}
+
+/** What the authority made of a testimony. */
+export interface Hearing {
+  /** False: something else has been heard since `generation`, or the credential is not this tenant's. */
+  readonly counts: boolean;
+  /** The current one. */
+  readonly generation: number;
+  /** Whose the credential is. */
+  readonly tenantId: string;
 }
 
 /**

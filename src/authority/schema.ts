@@ -1,10 +1,10 @@
 /**
- * SQLite schema of a tenant's authority, as numbered migrations applied when the object wakes up. A migration
+ * SQLite schema of a tenant's authority, and how numbered migrations are applied when the object wakes up. A migration
  * that has been deployed is never edited; a change is a new one at the end. The version before it goes on running
  * on its tables: a new column needs a default, and writers name the columns they set.
  */
 
-const MIGRATIONS: readonly string[] = [
+export const AUTHORITY_MIGRATIONS: readonly string[] = [
   `CREATE TABLE tenant (
      id TEXT PRIMARY KEY,
      name TEXT NOT NULL,
@@ -56,6 +56,7 @@ const MIGRATIONS: readonly string[] = [
      refusals INTEGER NOT NULL,
      ask_after_ms INTEGER NOT NULL,
      appointed_until_ms INTEGER NOT NULL,
+     appointed_to TEXT NOT NULL,
      mirrored_at_ms INTEGER NOT NULL
    ) WITHOUT ROWID;
    -- Like outbox, of the other namespace.
@@ -71,15 +72,15 @@ const MIGRATIONS: readonly string[] = [
    ALTER TABLE tenant ADD COLUMN unsubscribed_at_ms INTEGER;`,
 ];
 
-export function migrate(storage: DurableObjectStorage): void {
+export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {
   const { sql } = storage;
   sql.exec("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)");
   const current =
     sql.exec<{ version: number }>("SELECT version FROM schema_version").toArray()[0]?.version ?? 0;
-  if (current >= MIGRATIONS.length) return;
+  if (current >= migrations.length) return;
   storage.transactionSync(() => {
-    for (const migration of MIGRATIONS.slice(current)) sql.exec(migration);
+    for (const migration of migrations.slice(current)) sql.exec(migration);
     sql.exec("DELETE FROM schema_version");
-    sql.exec("INSERT INTO schema_version (version) VALUES (?)", MIGRATIONS.length);
+    sql.exec("INSERT INTO schema_version (version) VALUES (?)", migrations.length);
   });
 }

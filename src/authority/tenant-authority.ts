@@ -7,16 +7,25 @@ import { steadyNowMs } from "../clock.ts";
 import { readConfig } from "../config.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
-import { lastGoodRecord } from "../introspection/last-good.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { isIdentifier } from "./credential-record.ts";
+import { claimDigest } from "./directory.ts";
 import { Introspections } from "./introspections.ts";
+import { lastAnswerRecord } from "./last-answer.ts";
 import { type LeaseRule, Leases, UNKNOWN_SUBSCRIPTION } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
 import { Outbox } from "./outbox.ts";
-import type { ChangeReceipt, Grant, LeaseAsk, Settlement, Testimony } from "./protocol.ts";
+import {
+  type ChangeReceipt,
+  type Grant,
+  type Hearing,
+  type LeaseAsk,
+  readTestimony,
+  type Settlement,
+  type Testimony,
+} from "./protocol.ts";
 import { type Key, Registry, recordOf } from "./registry.ts";
-import { migrate } from "./schema.ts";
+import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
 
 export interface TenantInput {
@@ -45,7 +54,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    migrate(ctx.storage);
+    migrate(ctx.storage, AUTHORITY_MIGRATIONS);
     this.#registry = new Registry(ctx.storage.sql);
     this.#introspections = new Introspections(ctx.storage.sql);
     this.#leases = new Leases(this.#registry, new Ledger(ctx.storage.sql), this.#introspections);
@@ -75,22 +84,27 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 
   /**
-   * Takes down what was learnt about a credential. One that nobody knows becomes the tenant's when it is said to be
-   * active: the tenant's own, or one of its own that is called `unlinked-…`. What was said about an earlier state
-   * of things is ignored.
+   * Takes down what was learnt about a credential. One that nobody owns becomes this tenant's when it is active; what
+   * was said about an earlier state of things is ignored.
    */
-  async testify(testimony: Testimony): Promise<void> {
+  async testify(told: Testimony): Promise<Hearing> {
     const nowMs = steadyNowMs();
-    const tenant = this.#registry.tenant();
-    if (tenant !== null && tenant.id !== testimony.tenantId) return;
+    const testimony = readTestimony(told, nowMs);
+    const { tenantId, digest, kind, active, subscribed } = testimony;
+    const owner = await this.#ownerOf(testimony);
+    if (owner !== tenantId) return { counts: false, generation: 0, tenantId: owner };
+    let counts = true;
     this.ctx.storage.transactionSync(() => {
-      if (!this.#isKnown(testimony)) return;
-      const { counts, mirror } = this.#introspections.record(testimony, nowMs);
-      if (!counts) return;
-      this.#recordSubscription(testimony, nowMs);
-      if (mirror && testimony.kind === "oauth_token") this.#mirror(testimony, nowMs);
+      if (this.#registry.key(digest) === null) this.#learn(tenantId, digest, kind);
+      if (subscribed !== null) this.#recordSubscription(subscribed, nowMs);
+      // That there is no subscription was heard in passing: nobody has failed to answer.
+      if (active === null && subscribed !== null) return;
+      const recorded = this.#introspections.record(testimony, nowMs);
+      counts = recorded.counts;
+      if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, nowMs);
     });
     await this.#arm();
+    return { counts, generation: this.#introspections.generation(digest), tenantId };
   }
 
   /** Creates the tenant, or changes its name, subscription and limits; what is left out stays as it was. */
@@ -116,11 +130,15 @@ export class TenantAuthority extends DurableObject<Env> {
   async putKey(input: KeyInput): Promise<ChangeReceipt> {
     requireIdentifier("key id", input.keyId);
     if (!/^[0-9a-f]{64}$/.test(input.digest)) throw new Error("a digest is 64 lower-case hex digits");
+    const tenant = this.#registry.tenant();
+    if (tenant === null) throw new Error("create the tenant before its keys");
+    const owner = await claimDigest(this.env, input.digest, tenant.id);
+    if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
     await this.#change({
       digest: input.digest,
       keyId: existing?.keyId ?? input.keyId,
-      kind: existing?.kind ?? input.kind ?? "api_key",
+      kind: input.kind ?? existing?.kind ?? "api_key",
       state: existing?.state ?? "active",
       expiresAtMs: input.expiresAtMs ?? existing?.expiresAtMs ?? null,
       limits: input.limits ?? existing?.limits ?? {},
@@ -141,17 +159,23 @@ export class TenantAuthority extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     try {
-      await this.#outbox.drain();
-      await this.#introspectionOutbox.drain();
+      await Promise.all([this.#outbox.drain(), this.#introspectionOutbox.drain()]);
     } finally {
       await this.#arm();
     }
   }
 
-  /** Whether the credential is the tenant's, if need be from now on. */
-  #isKnown({ tenantId, digest, kind, active }: Testimony): boolean {
-    if (this.#registry.key(digest) !== null) return true;
-    if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return false;
+  /** Id of the tenant that owns the credential; empty where nobody does and there is nothing to learn. */
+  async #ownerOf({ tenantId, digest, active }: Testimony): Promise<string> {
+    const tenant = this.#registry.tenant();
+    const isOwn = tenant === null || tenant.id === tenantId;
+    if (!isOwn) return "";
+    if (this.#registry.key(digest) !== null) return tenantId;
+    if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
+    return claimDigest(this.env, digest, tenantId);
+  }
+
+  #learn(tenantId: string, digest: string, kind: Key["kind"]): void {
     if (this.#registry.tenant() === null) {
       this.#registry.putTenant({
         id: tenantId,
@@ -161,7 +185,7 @@ export class TenantAuthority extends DurableObject<Env> {
         unsubscribedAtMs: null,
       });
     }
-    const keyId = `learned-${digest.slice(0, 16)}`;
+    const keyId = `learnt-${digest.slice(0, 16)}`;
     this.#putKey(tenantId, {
       digest,
       keyId,
@@ -171,20 +195,21 @@ export class TenantAuthority extends DurableObject<Env> {
       limits: {},
       generation: 1,
     });
-    return true;
   }
 
-  /** Only where no operator has said anything; what an operator says later wins. */
-  #recordSubscription({ subscribed }: Testimony, nowMs: number): void {
+  /** Counts where no operator has said anything. */
+  #recordSubscription(subscribed: boolean, nowMs: number): void {
     const tenant = this.#registry.tenant();
-    if (subscribed === null || tenant === null) return;
-    this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
+    if (tenant !== null) this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
   }
 
-  #mirror({ tenantId, digest, active, expiresAtMs, ageMs }: Testimony, nowMs: number): void {
-    const obtainedAtMs = nowMs - ageMs;
-    const record = lastGoodRecord({ tenantId, active: active === true, obtainedAtMs, expiresAtMs });
-    this.#introspectionOutbox.enqueue({ digest, record, generation: nowMs, terminal: active !== true });
+  #mirror({ tenantId, digest, active }: Testimony, nowMs: number): void {
+    this.#introspectionOutbox.enqueue({
+      digest,
+      record: lastAnswerRecord(tenantId, active === true, nowMs),
+      generation: this.#introspections.generation(digest),
+      terminal: active !== true,
+    });
   }
 
   /** The change and its projection are one transaction: neither exists without the other. */

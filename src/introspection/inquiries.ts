@@ -4,23 +4,32 @@
  */
 import { LRUCache } from "lru-cache";
 import type { AuthorityClient } from "../authority/client.ts";
-import { tagOf } from "../authority/tag.ts";
+import type { Hearing } from "../authority/protocol.ts";
 import { unlinkedIdOf } from "../authority/unlinked.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
-import type { CredentialClaim } from "../principal/credential-index.ts";
+import { type CredentialClaim, claimFor } from "../principal/credential-index.ts";
 import { within } from "../timeout.ts";
-import type { Answer } from "./answer.ts";
+import { type Answer, UNKNOWN } from "./answer.ts";
 import type { Introspector } from "./introspector.ts";
 
 /** Credentials that nobody knows, asked about at the same time: guessing must not become traffic at the origin. */
 const MAX_STRANGERS = 8;
-/** A credential is confirmed at most once in that time. */
+/** The origin's refusal of a credential is looked into at most once in that time. */
 const CONFIRM_EVERY_MS = 10_000;
+/** What an inquiry may take beside the introspection; one that takes longer has died with its request. */
+const REPORT_MS = 5_000;
 
 export interface Inquiry {
   readonly answer: Answer;
   /** Whose the credential is; null where it is nobody's. */
   readonly claim: CredentialClaim | null;
+}
+
+interface UnderWay {
+  readonly inquiry: Promise<Inquiry>;
+  readonly begunAtMs: number;
+  /** Nobody knew the credential. */
+  readonly isStranger: boolean;
 }
 
 type WaitUntil = (work: Promise<unknown>) => void;
@@ -31,9 +40,8 @@ export class Inquiries {
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
   /** By the raw credential, which never leaves memory. */
-  readonly #underWay = new Map<string, Promise<Inquiry>>();
+  readonly #underWay = new Map<string, UnderWay>();
   readonly #confirmed = new LRUCache<string, true>({ max: 1_000, ttl: CONFIRM_EVERY_MS, ttlResolution: 0 });
-  #strangers = 0;
 
   /** `timeoutMs`: how long the introspector may take. */
   constructor(
@@ -49,20 +57,15 @@ export class Inquiries {
   }
 
   isUnderWay({ secret }: Credential): boolean {
+    this.#bury();
     return this.#underWay.has(secret);
   }
 
-  /** About a credential that KV does not know. Null: too many of them are being asked about, or it took too long. */
-  async meet(credential: Credential, waitUntil: WaitUntil): Promise<Inquiry | null> {
-    if (this.#strangers >= MAX_STRANGERS && !this.isUnderWay(credential)) return null;
-    return this.#share(credential, waitUntil, async () => {
-      this.#strangers++;
-      try {
-        return await this.#inquire(credential, null, 0, this.#introspector.introspect(credential));
-      } finally {
-        this.#strangers--;
-      }
-    });
+  /** About a credential that KV does not know. "busy": too many of them are being asked about. */
+  async meet(credential: Credential, waitUntil: WaitUntil): Promise<Inquiry | "busy"> {
+    const strangers = () => [...this.#underWay.values()].filter(({ isStranger }) => isStranger).length;
+    if (!this.isUnderWay(credential) && strangers() >= MAX_STRANGERS) return "busy";
+    return this.#share(credential, waitUntil, true, () => this.#inquire(credential, null, 0));
   }
 
   /** About a credential whose authority wants to know. */
@@ -72,47 +75,71 @@ export class Inquiries {
     generation: number,
     waitUntil: WaitUntil,
   ): Promise<void> {
-    await this.#share(credential, waitUntil, () =>
-      this.#inquire(credential, claim, generation, this.#introspector.introspect(credential)),
-    );
+    await this.#share(credential, waitUntil, false, () => this.#inquire(credential, claim, generation));
   }
 
-  /** The origin has refused what the gateway let in: `about` its credential or its subscription. Asks once more. */
+  /** About one that was refused although its authority had let it in. Asks anew, whatever is under way. */
   async confirm(
     credential: Credential,
     claim: CredentialClaim,
     generation: number,
-    about: "credential" | "subscription",
     waitUntil: WaitUntil,
   ): Promise<void> {
     if (this.#confirmed.has(credential.secret)) return;
     this.#confirmed.set(credential.secret, true);
-    await this.#share(credential, waitUntil, () => {
-      const asked =
-        about === "subscription"
-          ? this.#introspector.probe(credential)
-          : this.#introspector.introspect(credential);
-      return this.#inquire(credential, claim, generation, asked);
-    });
+    const inquiry = this.#inquire(credential, claim, generation);
+    waitUntil(inquiry);
+    await inquiry;
   }
 
-  /** Asks, then tells the authority: whoever waits finds it knowing. */
+  /** The origin has said in passing that the credential's organization has no subscription. */
+  async reportNoSubscription(
+    credential: Credential,
+    claim: CredentialClaim,
+    generation: number,
+  ): Promise<void> {
+    await this.#tell(credential, claim, { ...UNKNOWN, subscribed: false }, this.#nowMs(), generation);
+  }
+
+  /** Nobody has answered about a credential that the authority may have a last good answer for. */
+  async reportUnanswered(credential: Credential, claim: CredentialClaim): Promise<void> {
+    await this.#tell(credential, claim, UNKNOWN, this.#nowMs(), 0);
+  }
+
+  /**
+   * Asks, then tells the authority: whoever waits finds it knowing. Where something else was told meanwhile, nobody
+   * can say which is newer, so it asks once more.
+   */
   async #inquire(
-    { kind, secret }: Credential,
+    credential: Credential,
     known: CredentialClaim | null,
     generation: number,
-    asked: Promise<Answer>,
+    isRepeat = false,
   ): Promise<Inquiry> {
     const askedAtMs = this.#nowMs();
-    const answer = await asked;
-    const claim = known ?? claimIn(answer, digestOf(secret));
-    if (claim === null || kind === "gateway_key") return { answer, claim: null };
-    const { tenantId, digest, tag } = claim;
-    const { active, subscribed, expiresAtMs } = answer;
+    const answer = await this.#introspector.introspect(credential);
+    const claim = known ?? claimIn(answer, digestOf(credential.secret));
+    if (claim === null) return { answer, claim };
+    const hearing = await this.#tell(credential, claim, answer, askedAtMs, generation);
+    // A yes that nobody has taken down is none: the authority would not know the credential.
+    if (hearing === null) return { answer: UNKNOWN, claim: known };
+    const { tenantId } = hearing;
+    if (tenantId !== "" && tenantId !== claim.tenantId)
+      return { answer, claim: claimFor(tenantId, claim.digest) };
+    if (hearing.counts || generation === hearing.generation || isRepeat) return { answer, claim };
+    return this.#inquire(credential, claim, hearing.generation, true);
+  }
+
+  #tell(
+    { kind }: Credential,
+    { tag, tenantId, digest }: CredentialClaim,
+    { active, subscribed, expiresAtMs }: Answer,
+    askedAtMs: number,
+    generation: number,
+  ): Promise<Hearing | null> {
+    const told = { tenantId, digest, active, subscribed, expiresAtMs, askedAtMs, generation };
     const ageMs = this.#nowMs() - askedAtMs;
-    const told = { tenantId, digest, kind, active, subscribed, expiresAtMs, ageMs, generation };
-    await this.#authority.testify(tag, told);
-    return { answer, claim };
+    return this.#authority.testify(tag, { ...told, kind: kind === "oauth_token" ? kind : "api_key", ageMs });
   }
 
   /**
@@ -122,20 +149,33 @@ export class Inquiries {
   async #share(
     { secret }: Credential,
     waitUntil: WaitUntil,
+    isStranger: boolean,
     begin: () => Promise<Inquiry>,
-  ): Promise<Inquiry | null> {
+  ): Promise<Inquiry> {
     const underWay = this.#underWay.get(secret);
-    if (underWay !== undefined) return within(this.#timeoutMs, underWay).catch(() => null);
-    const inquiry = begin().finally(() => this.#underWay.delete(secret));
-    this.#underWay.set(secret, inquiry);
-    waitUntil(inquiry);
-    return inquiry;
+    if (underWay !== undefined) {
+      return within(this.#timeoutMs, underWay.inquiry).catch(() => ({ answer: UNKNOWN, claim: null }));
+    }
+    const begun = { inquiry: begin(), begunAtMs: this.#nowMs(), isStranger };
+    this.#underWay.set(secret, begun);
+    waitUntil(begun.inquiry);
+    try {
+      return await begun.inquiry;
+    } finally {
+      if (this.#underWay.get(secret) === begun) this.#underWay.delete(secret);
+    }
+  }
+
+  /** Forgets inquiries whose request the runtime has ended: nothing else would. */
+  #bury(): void {
+    const diedBeforeMs = this.#nowMs() - this.#timeoutMs - REPORT_MS;
+    for (const [secret, { begunAtMs }] of this.#underWay) {
+      if (begunAtMs < diedBeforeMs) this.#underWay.delete(secret);
+    }
   }
 }
 
 /** The tenant that the answer names, or one of the credential's own. */
 function claimIn({ active, tenantId }: Answer, digest: string): CredentialClaim | null {
-  if (active !== true) return null;
-  const owner = tenantId ?? unlinkedIdOf(digest);
-  return { tenantId: owner, tag: tagOf(owner), digest };
+  return active === true ? claimFor(tenantId ?? unlinkedIdOf(digest), digest) : null;
 }

@@ -24,15 +24,17 @@ export class Introspector {
 
   /** Whether the credential is active. */
   introspect(credential: Credential): Promise<Answer> {
-    if (credential.kind !== "oauth_token" || this.#endpoint === null) return this.probe(credential);
-    return this.#bounded(this.#endpoint.ask(credential.secret));
+    const isToken = credential.kind === "oauth_token";
+    return this.#bounded(
+      isToken && this.#endpoint !== null
+        ? this.#endpoint.ask(credential.secret)
+        : this.#probe(credential.secret),
+    );
   }
 
-  /** What the origin says to the credential, its subscription included. */
-  probe({ secret }: Credential): Promise<Answer> {
+  async #probe(secret: string): Promise<Answer> {
     const { introspectionTimeoutMs } = this.#config;
-    const asked = askOrigin(this.#config, this.#fetchOrigin, secret, introspectionTimeoutMs);
-    return this.#bounded(asked.then(readProbe));
+    return readProbe(await askOrigin(this.#config, this.#fetchOrigin, secret, introspectionTimeoutMs));
   }
 
   async #bounded(work: Promise<Answer>): Promise<Answer> {

@@ -87,13 +87,15 @@ function readIntrospection(value: unknown, tenantClaim: string): Answer {
   if (claims["active"] !== true) return UNKNOWN;
   const exp = claims["exp"];
   if (exp !== undefined && (typeof exp !== "number" || !Number.isFinite(exp))) return UNKNOWN;
-  const tenantId = claims[tenantClaim];
-  return {
-    active: true,
-    subscribed: null,
-    expiresAtMs: exp === undefined ? null : exp * 1_000,
-    tenantId: isIdentifier(tenantId) && !isUnlinked(tenantId as string) ? (tenantId as string) : null,
-  };
+  const expiresAtMs = exp === undefined ? null : exp * 1_000;
+  return { active: true, subscribed: null, expiresAtMs, tenantId: tenantIn(claims[tenantClaim]) };
+}
+
+function tenantIn(claim: unknown): string | null {
+  if (claim === undefined) return null;
+  if (isIdentifier(claim) && !isUnlinked(claim)) return claim;
+  console.error(JSON.stringify({ event: "introspection_claim_unusable", found: String(claim).slice(0, 64) }));
+  return null;
 }
 
 /** RFC 6749 §2.3.1: both halves are form-encoded before RFC 7617 joins them. */

@@ -3,20 +3,21 @@
  * their tenant's authority; what nobody knows is asked about where the answer could be yes.
  */
 import type { AuthorityClient } from "../authority/client.ts";
+import { tenantOfLastAnswer } from "../authority/last-answer.ts";
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
-import { tagOf } from "../authority/tag.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { type Denial, deny, pass, type Result } from "../denial.ts";
-import type { Inquiries, Inquiry } from "../introspection/inquiries.ts";
-import { findTenant } from "../introspection/last-good.ts";
+import type { Inquiries } from "../introspection/inquiries.ts";
 import type { FloodShield } from "../quota/flood-shield.ts";
 import type { DecidedBy } from "../telemetry/event.ts";
-import type { CredentialClaim, CredentialIndex } from "./credential-index.ts";
+import { within } from "../timeout.ts";
+import { type CredentialClaim, type CredentialIndex, claimFor } from "./credential-index.ts";
 import type { Principal } from "./principal.ts";
 
 export interface Authenticator {
   readonly credentials: CredentialIndex;
-  readonly lastGood: KVNamespace;
+  /** KV `INTROSPECTION`. */
+  readonly lastAnswers: KVNamespace;
   readonly authority: AuthorityClient;
   readonly inquiries: Inquiries;
   readonly flood: FloodShield;
@@ -80,20 +81,40 @@ async function claimOf(
 async function askAboutStranger(
   credential: Credential,
   { waitUntil, onDecision }: Demand,
-  { inquiries, lastGood }: Authenticator,
+  { inquiries, lastAnswers }: Authenticator,
 ): Promise<Result<CredentialClaim | null>> {
   onDecision("introspection");
-  const inquiry: Inquiry | null = await inquiries.meet(credential, waitUntil);
-  if (inquiry === null)
+  const inquiry = await inquiries.meet(credential, waitUntil);
+  if (inquiry === "busy")
     return unavailable(credential, "Too many unknown credentials are being asked about", 1);
-  if (inquiry.answer.active !== null) return pass(inquiry.claim);
-  const digest = digestOf(credential.secret);
-  const tenantId = credential.kind === "oauth_token" ? await findTenant(lastGood, digest) : null;
-  if (tenantId !== null) return pass({ tenantId, tag: tagOf(tenantId), digest });
-  return unavailable(credential, "Nobody could say whether the credential is active", 5);
+  const { answer, claim } = inquiry;
+  if (answer.active === true) return pass(claim);
+  const known = await claimOfLastAnswer(credential, lastAnswers);
+  if (answer.active === false) {
+    // KV has not caught up: the token is live somewhere, and its authority must hear of its end.
+    if (known !== null) await inquiries.confirm(credential, known, 0, waitUntil);
+    return pass(null);
+  }
+  if (known === null) return unavailable(credential, "Nobody could say whether the credential is active", 5);
+  await inquiries.reportUnanswered(credential, known);
+  return pass(known);
 }
 
-/** What the claim's authority says to this request; introspects where it is told to, or waits for who does. */
+/** Where a token was last known, in case CREDENTIALS has not caught up; keys leave no such trace. */
+async function claimOfLastAnswer(
+  { kind, secret }: Credential,
+  lastAnswers: KVNamespace,
+): Promise<CredentialClaim | null> {
+  if (kind !== "oauth_token") return null;
+  const digest = digestOf(secret);
+  const tenantId = await tenantOfLastAnswer(lastAnswers, digest);
+  return tenantId === null ? null : claimFor(tenantId, digest);
+}
+
+/**
+ * What the claim's authority says to this request. Introspects where it is told to, or waits for who does, together for
+ * no longer than an introspection may take; what it has begun goes on without it.
+ */
 async function decide(
   credential: Credential,
   claim: CredentialClaim,
@@ -108,25 +129,26 @@ async function decide(
     const grant = await authority.lease(tag, { tenantId, digest, policy, nonce, settleWithinMs });
     if (grant === null) return authorityUnavailable(credential, tenantId);
     const generation = grant.generation ?? 0;
+    if (grant.refresh === true) waitUntil(inquiries.renew(credential, claim, generation, waitUntil));
     if (grant.verdict !== "introspection_required") {
-      if (grant.refresh === true) waitUntil(inquiries.renew(credential, claim, generation, waitUntil));
       const refusal = keyRefusal(grant, credential, { tenantId, keyId: grant.keyId });
       if (refusal === null) return pass({ tenantId, keyId: grant.keyId, tag, digest, grant });
-      if (grant.verdict !== "introspection_unavailable") credentials.forget(credential);
+      // The authority still knows the others, and KV could say no more.
+      if (grant.verdict.startsWith("key_")) credentials.forget(credential);
       return refusal;
     }
     onDecision("introspection");
-    if (nowMs() >= untilMs)
-      return unavailable(credential, "Nobody could say in time whether it is active", 1);
-    if (grant.appointed === true || inquiries.isUnderWay(credential)) {
-      await inquiries.renew(credential, claim, generation, waitUntil);
-    } else {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
+    const leftMs = untilMs - nowMs();
+    if (leftMs <= 0) return unavailable(credential, "Nobody could say in time whether it is active", 1);
+    const work =
+      grant.appointed === true || inquiries.isUnderWay(credential)
+        ? inquiries.renew(credential, claim, generation, waitUntil)
+        : new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await within(leftMs, work).catch(() => {});
   }
 }
 
-/** How long to leave whoever is introspecting alone before the authority is asked again. */
+/** How long (ms) to leave whoever is introspecting alone before the authority is asked again. */
 const POLL_MS = 100;
 
 /** The part of the authority's verdict that is about the credential itself. */

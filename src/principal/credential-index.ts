@@ -16,6 +16,10 @@ export interface CredentialClaim {
   readonly digest: string;
 }
 
+export function claimFor(tenantId: string, digest: string): CredentialClaim {
+  return { tenantId, tag: tagOf(tenantId), digest };
+}
+
 const KV_TIMEOUT_MS = 2_000;
 /** KV's default: a shorter one buys nothing, since the authority decides. */
 const KV_CACHE_TTL_SECONDS = 60;
@@ -87,6 +91,6 @@ export class CredentialIndex {
       const more = { owner: { tenantId, keyId }, aboutToken: credential.kind === "oauth_token" };
       return this.refuse(credential, deny("key_revoked", "This credential was revoked", more));
     }
-    return pass(this.remember(credential, { tenantId, tag: tagOf(tenantId), digest }));
+    return pass(this.remember(credential, claimFor(tenantId, digest)));
   }
 }

@@ -171,6 +171,7 @@ function gatewayWorker(options: GatewayOptions, port: number, originUrl: string)
     bindings: { ORIGIN_URL: originUrl, LOG_REQUESTS: "all", ...vars },
     kvNamespaces: { INTROSPECTION: "introspection", ...(!faultyKv && { CREDENTIALS: "credentials" }) },
     durableObjects: {
+      DIRECTORY: { className: "Directory", useSQLite: true },
       TENANT_AUTHORITY: faultyAuthority
         ? { className: "FaultyAuthority", scriptName: "faults", useSQLite: true }
         : { className: "TenantAuthority", useSQLite: true },

@@ -1,6 +1,6 @@
 /** A Durable Object's SQLite storage in Node, with the authority's schema: real SQL, without the runtime. */
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
-import { migrate } from "../../src/authority/schema.ts";
+import { AUTHORITY_MIGRATIONS, migrate } from "../../src/authority/schema.ts";
 
 /** What the authority uses of it. */
 class SqliteStorage {
@@ -20,7 +20,12 @@ class SqliteStorage {
 
   transactionSync(work: () => void): void {
     this.#db.exec("BEGIN");
-    work();
+    try {
+      work();
+    } catch (error) {
+      this.#db.exec("ROLLBACK");
+      throw error;
+    }
     this.#db.exec("COMMIT");
   }
 
@@ -44,8 +49,10 @@ function cursorOf(rows: unknown[]) {
   };
 }
 
-export function memoryStorage(): DurableObjectStorage & Pick<SqliteStorage, "alarmAtMs" | "clearAlarm"> {
+export function memoryStorage(
+  migrations = AUTHORITY_MIGRATIONS,
+): DurableObjectStorage & Pick<SqliteStorage, "alarmAtMs" | "clearAlarm"> {
   const storage = new SqliteStorage() as unknown as DurableObjectStorage & SqliteStorage;
-  migrate(storage);
+  migrate(storage, migrations);
   return storage;
 }

@@ -3,6 +3,7 @@
  * production, over authorities with a real SQLite, a KV that may lag behind, and an origin that does as it is told.
  */
 import { vi } from "vitest";
+import { DIRECTORY_MIGRATIONS, Directory } from "../../src/authority/directory.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
 import { readConfig } from "../../src/config.ts";
@@ -15,8 +16,8 @@ import type { Principal } from "../../src/principal/principal.ts";
 import type { DecidedBy } from "../../src/telemetry/event.ts";
 import { memoryStorage } from "./sqlite.ts";
 
-/** Latest instant of any world: time only ever goes forward, from one test to the next. */
-let latestMs = 1_790_000_000_000;
+/** Latest instant of any world: time only ever goes forward, from one test to the next, and ahead of the real one. */
+let latestMs = Date.now() + 86_400_000;
 
 export type Origin = (authorization: string) => Response | Promise<Response>;
 
@@ -61,12 +62,17 @@ export class World {
   authorityCalls = 0;
   /** How long (ms) a call to an authority takes. */
   authorityMs = 0;
+  testifyFails = false;
   readonly #vars: Readonly<Record<string, string>>;
   readonly #limiter: RateLimiter | undefined;
   readonly #authorities = new Map<
     string,
     { object: TenantAuthority; storage: ReturnType<typeof memoryStorage> }
   >();
+  readonly #directory = new Directory(
+    { storage: memoryStorage(DIRECTORY_MIGRATIONS) } as unknown as DurableObjectState,
+    {} as Env,
+  );
   #nonce = 0;
 
   constructor(vars: Readonly<Record<string, string>> = {}, limiter?: RateLimiter) {
@@ -132,6 +138,7 @@ export class World {
       CREDENTIALS: this.credentials,
       INTROSPECTION: this.introspection,
       TENANT_AUTHORITY: { getByName: (tag: string) => this.#stub(tag) },
+      DIRECTORY: { getByName: () => this.#directory },
       ORIGIN: {
         fetch: async (_url: string, init: { headers: Headers }) => {
           this.originCalls++;
@@ -165,7 +172,10 @@ export class World {
     };
     return {
       lease: (ask: Parameters<TenantAuthority["lease"]>[0]) => call(object.lease, ask),
-      testify: (testimony: Parameters<TenantAuthority["testify"]>[0]) => call(object.testify, testimony),
+      testify: async (testimony: Parameters<TenantAuthority["testify"]>[0]) => {
+        if (this.testifyFails) throw new Error("the object was reset");
+        return call(object.testify, testimony);
+      },
     };
   }
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Config, type ConfigProblem, readConfig } from "../../src/config.ts";
 import type { Env } from "../../src/env.ts";
 
-const BINDINGS = { CREDENTIALS: {}, INTROSPECTION: {}, TENANT_AUTHORITY: {} };
+const BINDINGS = { CREDENTIALS: {}, INTROSPECTION: {}, TENANT_AUTHORITY: {}, DIRECTORY: {} };
 const ORIGIN_URL = "https://postiz.example.com/api";
 
 const envOf = (vars: Record<string, unknown>): Env =>
@@ -55,7 +55,7 @@ describe("the configuration", () => {
     expect(Object.isFrozen(configOf({}))).toBe(true);
   });
 
-  it.each(["CREDENTIALS", "INTROSPECTION", "TENANT_AUTHORITY"])(
+  it.each(["CREDENTIALS", "INTROSPECTION", "TENANT_AUTHORITY", "DIRECTORY"])(
     "is invalid without the binding %s",
     (variable) => {
       expect(problemOf({ [variable]: undefined })).toMatchObject({ variable, found: "nothing" });
@@ -331,6 +331,12 @@ describe("introspection by RFC 7662", () => {
       signed: null,
     });
     expect(configOf({ ...needed, INTROSPECTION_TENANT_CLAIM: "org" }).rfc7662?.tenantClaim).toBe("org");
+  });
+
+  it("is not forgotten: an endpoint without the mode is invalid", () => {
+    expect(problemOf({ ...needed, INTROSPECTION_MODE: "" })).toMatchObject({
+      variable: "INTROSPECTION_MODE",
+    });
   });
 
   it.each(["INTROSPECTION_URL", "INTROSPECTION_CLIENT_ID", "INTROSPECTION_CLIENT_SECRET"])(
