@@ -85,12 +85,13 @@ async function askAboutStranger(
 ): Promise<Result<CredentialClaim | null>> {
   onDecision("introspection");
   const inquiry = await inquiries.meet(credential, waitUntil);
-  if (inquiry === "busy")
-    return unavailable(credential, "Too many unknown credentials are being asked about", 1);
-  const { answer, claim } = inquiry;
-  if (answer.active === true) return pass(claim);
+  if (inquiry !== "busy" && inquiry.answer.active === true) return pass(inquiry.claim);
   const known = await claimOfLastAnswer(credential, lastAnswers);
-  if (answer.active === false) {
+  if (inquiry === "busy") {
+    if (known !== null) return pass(known);
+    return unavailable(credential, "Too many unknown credentials are being asked about", 1);
+  }
+  if (inquiry.answer.active === false) {
     // KV has not caught up: the token is live somewhere, and its authority must hear of its end.
     if (known !== null) await inquiries.confirm(credential, known, 0, waitUntil);
     return pass(null);

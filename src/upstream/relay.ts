@@ -62,7 +62,8 @@ async function pump(
   let bytes = 0;
   const end = async (outcome: RelayEnd["outcome"]): Promise<RelayEnd> => {
     sinkGone?.removeEventListener("abort", cancel);
-    if (outcome !== "complete") await writer.abort(new Error(outcome)).catch(() => {});
+    // Not waited for: how it ended must be known before whoever reads from the sink notices.
+    if (outcome !== "complete") writer.abort(new Error(outcome)).catch(() => {});
     reader.releaseLock();
     return { bytes, outcome };
   };

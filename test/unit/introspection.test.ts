@@ -454,7 +454,7 @@ describe("unknown credentials are cheap", () => {
     };
   };
 
-  it("10,000 guesses one after the other from one address make at most 31 calls to KV and to the origin, none to authorities", async () => {
+  it("10,000 guesses one after the other from one address make 62 reads of KV, 31 calls to the origin and none to authorities", async () => {
     const world = new World({}, limiter());
     world.origin = says.noToken;
     const isolate = world.isolate();
@@ -464,7 +464,8 @@ describe("unknown credentials are cheap", () => {
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
     }
     expect(outcomes).toEqual({ token_inactive: 30, flood: 9_970 });
-    expect([world.credentials.reads, world.originCalls, world.authorityCalls]).toEqual([31, 31, 0]);
+    const reads = world.credentials.reads + world.introspection.reads;
+    expect([reads, world.originCalls, world.authorityCalls]).toEqual([62, 31, 0]);
   });
 
   it("10,000 at once make no more than 8 calls to the origin at a time", async () => {
@@ -482,6 +483,21 @@ describe("unknown credentials are cheap", () => {
     const outcomes = new Set((await asked).map(outcomeOf));
     expect(outcomes.has("introspection_unavailable")).toBe(true);
     expect([most, world.originCalls, world.authorityCalls]).toEqual([8, 8, 0]);
+  });
+
+  it("guesses take no place from a token that is live somewhere", async () => {
+    const world = new World();
+    await knownToken(world);
+    world.credentials.lagging = true;
+    const isolate = world.isolate();
+    world.origin = says.nothing;
+    const guesses = Array.from({ length: 8 }, (_, i) => world.ask(isolate, random(i)));
+    await world.pass(0);
+    expect(outcomeOf(await world.ask(isolate, TOKEN))).toBe("granted");
+    await world.pass(5 * SECOND);
+    expect(new Set((await Promise.all(guesses)).map(outcomeOf))).toEqual(
+      new Set(["introspection_unavailable"]),
+    );
   });
 
   it("the same guess is asked about once in 10 seconds", async () => {
