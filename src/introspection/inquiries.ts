@@ -25,6 +25,8 @@ export interface Inquiry {
   readonly claim: CredentialClaim | null;
 }
 
+const NOTHING: Inquiry = { answer: UNKNOWN, claim: null };
+
 interface UnderWay {
   readonly inquiry: Promise<Inquiry>;
   readonly begunAtMs: number;
@@ -61,11 +63,17 @@ export class Inquiries {
     return this.#underWay.has(secret);
   }
 
-  /** About a credential that KV does not know. "busy": too many of them are being asked about. */
-  async meet(credential: Credential, waitUntil: WaitUntil): Promise<Inquiry | "busy"> {
-    const strangers = () => [...this.#underWay.values()].filter(({ isStranger }) => isStranger).length;
-    if (!this.isUnderWay(credential) && strangers() >= MAX_STRANGERS) return "busy";
-    return this.#share(credential, waitUntil, true, () => this.#inquire(credential, null, 0));
+  /** Whether as many unknown credentials are being asked about as may be, and this one is not among them. */
+  areFull(credential: Credential): boolean {
+    if (this.isUnderWay(credential)) return false;
+    const strangers = [...this.#underWay.values()].filter(({ isStranger }) => isStranger);
+    return strangers.length >= MAX_STRANGERS;
+  }
+
+  /** About a credential that KV does not know: what is found out within `waitMs`. */
+  meet(credential: Credential, waitMs: number, waitUntil: WaitUntil): Promise<Inquiry> {
+    const inquiry = this.#share(credential, waitUntil, true, () => this.#inquire(credential, null, 0));
+    return within(waitMs, inquiry).catch(() => NOTHING);
   }
 
   /** About a credential whose authority wants to know. */
@@ -154,7 +162,7 @@ export class Inquiries {
   ): Promise<Inquiry> {
     const underWay = this.#underWay.get(secret);
     if (underWay !== undefined) {
-      return within(this.#timeoutMs, underWay.inquiry).catch(() => ({ answer: UNKNOWN, claim: null }));
+      return within(this.#timeoutMs, underWay.inquiry).catch(() => NOTHING);
     }
     const begun = { inquiry: begin(), begunAtMs: this.#nowMs(), isStranger };
     this.#underWay.set(secret, begun);

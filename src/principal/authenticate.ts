@@ -77,21 +77,32 @@ async function claimOf(
   return counted.ok ? refusal : counted;
 }
 
-/** A claim, null where the credential is nobody's, or a denial where that could not be found out. */
+/**
+ * A claim, null where the credential is nobody's, or a denial where that could not be found out. Waits for a place
+ * among those being asked about, and for the answer, together for no longer than an introspection may take.
+ */
 async function askAboutStranger(
   credential: Credential,
-  { waitUntil, onDecision }: Demand,
-  { inquiries, lastAnswers }: Authenticator,
+  { clientAddress, waitUntil, onDecision }: Demand,
+  { inquiries, lastAnswers, flood, nowMs, introspectionTimeoutMs }: Authenticator,
 ): Promise<Result<CredentialClaim | null>> {
   onDecision("introspection");
-  const inquiry = await inquiries.meet(credential, waitUntil);
-  if (inquiry !== "busy" && inquiry.answer.active === true) return pass(inquiry.claim);
-  const known = await claimOfLastAnswer(credential, lastAnswers);
-  if (inquiry === "busy") {
+  const untilMs = nowMs() + introspectionTimeoutMs;
+  if (inquiries.areFull(credential)) {
+    const known = await claimOfLastAnswer(credential, lastAnswers);
     if (known !== null) return pass(known);
-    return unavailable(credential, "Too many unknown credentials are being asked about", 1);
   }
-  if (inquiry.answer.active === false) {
+  while (inquiries.areFull(credential)) {
+    if (nowMs() >= untilMs)
+      return unavailable(credential, "Too many unknown credentials are being asked about", 1);
+    await pause(POLL_MS);
+    const shield = flood.check(clientAddress);
+    if (!shield.ok) return shield;
+  }
+  const { answer, claim } = await inquiries.meet(credential, untilMs - nowMs(), waitUntil);
+  if (answer.active === true) return pass(claim);
+  const known = await claimOfLastAnswer(credential, lastAnswers);
+  if (answer.active === false) {
     // KV has not caught up: the token is live somewhere, and its authority must hear of its end.
     if (known !== null) await inquiries.confirm(credential, known, 0, waitUntil);
     return pass(null);
@@ -144,13 +155,15 @@ async function decide(
     const work =
       grant.appointed === true || inquiries.isUnderWay(credential)
         ? inquiries.renew(credential, claim, generation, waitUntil)
-        : new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        : pause(POLL_MS);
     await within(leftMs, work).catch(() => {});
   }
 }
 
-/** How long (ms) to leave whoever is introspecting alone before the authority is asked again. */
+/** How long (ms) to leave those who are introspecting alone before looking again. */
 const POLL_MS = 100;
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** The part of the authority's verdict that is about the credential itself. */
 function keyRefusal(
