@@ -38,6 +38,11 @@ describe("npm start", { timeout: START_TIMEOUT_MS }, () => {
     const port = await freePort();
     const first = await ready(port);
     expect(await integrations(first, DEMO.acme.apiKey)).toMatchObject({ status: 200 });
+    expect(await integrations(first, DEMO.acme.token)).toMatchObject({ status: 200 });
+    expect(await integrations(first, `pos_${"0".repeat(40)}`)).toEqual({
+      status: 401,
+      body: '{"msg":"Invalid OAuth token"}',
+    });
     expect(await integrations(first, DEMO.acme.revokedApiKey)).toMatchObject({ status: 401 });
     expect(await integrations(first, DEMO.lapsed.apiKey)).toEqual({
       status: 401,
