@@ -3,11 +3,11 @@
  * tenant's authority, and few at a time where nobody knows the credential.
  */
 import { LRUCache } from "lru-cache";
+import { type CredentialClaim, claimFor } from "../authority/claim.ts";
 import type { AuthorityClient } from "../authority/client.ts";
 import type { Hearing } from "../authority/protocol.ts";
 import { unlinkedIdOf } from "../authority/unlinked.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
-import { type CredentialClaim, claimFor } from "../principal/credential-index.ts";
 import { within } from "../timeout.ts";
 import { type Answer, UNKNOWN } from "./answer.ts";
 import type { Introspector } from "./introspector.ts";

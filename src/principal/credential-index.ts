@@ -3,22 +3,11 @@
  * whose it claims to be, nothing more: KV is up to a minute behind, so the tenant's authority has the last word.
  */
 import { LRUCache } from "lru-cache";
+import { type CredentialClaim, claimFor } from "../authority/claim.ts";
 import { parseRecord } from "../authority/credential-record.ts";
-import { tagOf } from "../authority/tag.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { deny, pass, type Result } from "../denial.ts";
 import { within } from "../timeout.ts";
-
-/** What a credential claims to be. */
-export interface CredentialClaim {
-  readonly tenantId: string;
-  readonly tag: string;
-  readonly digest: string;
-}
-
-export function claimFor(tenantId: string, digest: string): CredentialClaim {
-  return { tenantId, tag: tagOf(tenantId), digest };
-}
 
 const KV_TIMEOUT_MS = 2_000;
 /** KV's default: a shorter one buys nothing, since the authority decides. */

@@ -676,6 +676,18 @@ describe("a credential has one owner", () => {
     expect(outcomeOf(await world.ask(isolate, KEY))).toBe("granted");
   });
 
+  it("an authority that hears nothing is not asked, and the origin not either, over and over", async () => {
+    const world = new World();
+    const isolate = world.isolate();
+    await world.ask(isolate, TOKEN);
+    await world.pass(TTL_MS);
+    world.testifyFails = true;
+    const [originCalls, authorityCalls] = [world.originCalls, world.authorityCalls];
+    expect(await askWithin(world, isolate, 3 * SECOND, TOKEN)).toBe("introspection_unavailable");
+    expect(world.originCalls - originCalls).toBe(1);
+    expect(world.authorityCalls - authorityCalls).toBeLessThanOrEqual(25);
+  });
+
   it("the operator's word about a subscription counts more than the origin's", async () => {
     const world = new World({ SUBSCRIPTIONS: "required" });
     await operatorHasIt(world, "active");

@@ -1,0 +1,18 @@
+/** How keys and tokens differ where they are refused. */
+import type { Credential } from "../credential/credential.ts";
+import { type DenialReason, deny, type Result } from "../denial.ts";
+
+export const aboutToken = ({ kind }: Credential): boolean => kind === "oauth_token";
+
+export function unknownReason(credential: Credential): DenialReason {
+  return aboutToken(credential) ? "token_inactive" : "key_unknown";
+}
+
+/** Nobody could say whether the credential is active. */
+export function unavailable(
+  credential: Credential,
+  detail: string,
+  retryAfterSeconds: number,
+): Result<never> {
+  return deny("introspection_unavailable", detail, { retryAfterSeconds, aboutToken: aboutToken(credential) });
+}
