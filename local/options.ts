@@ -47,7 +47,7 @@ function refuseMisplaced(env: NodeJS.ProcessEnv): void {
   const misplaced = ["origin", "var", "keep"].find((name) => env[`npm_config_${name}`] !== undefined);
   if (misplaced === undefined) return;
   throw new UsageError(
-    `--${misplaced} came before "--" and went to npm: allowed is npm start -- --${misplaced}.`,
+    `--${misplaced} came before "--" and went to npm: allowed is npm start -- --${misplaced} …`,
   );
 }
 

@@ -47,7 +47,10 @@ export function resolveRoute(method: string, target: Target, forwardUnprotected:
   // Below whatever prefix the origin has, this is the protected API: never a way around.
   if (forwardUnprotected && !/\/public\/v1(?:\/|$)/i.test(target.path))
     return pass({ kind: "unprotected", path: target.rawPath, query: target.query });
-  return deny("path_unknown", "Only /public/v1/… and /api/public/v1/… are served here");
+  const detail = forwardUnprotected
+    ? "The public API is served below /public/v1 and /api/public/v1 only"
+    : "Only /public/v1/… and /api/public/v1/… are served here";
+  return deny("path_unknown", detail);
 }
 
 interface Pattern {

@@ -328,11 +328,12 @@ describe("health", () => {
   it("is 200 with status and version, and one event", async () => {
     const received = await gateway.send({ path: "/_gateway/health" });
     expect([received.status, JSON.parse(received.body)]).toEqual([200, { status: "ok", version: "0.1.0" }]);
-    expect(await gateway.eventOf(received)).toMatchObject({
-      outcome: "answered",
-      source: "gateway",
-      status: 200,
-    });
+    const event = await gateway.eventOf(received);
+    expect(event).toMatchObject({ outcome: "answered", source: "gateway", status: 200 });
+    expect(Object.keys(event).join(" ")).toBe(
+      "v time requestId traceId tenant keyId credential decidedBy method route status outcome source " +
+        "gatewayMs originMs bytesIn bytesOut country stale degraded version",
+    );
   });
 
   it.each(["999.999.999.999", "gw.test:99999"])(
