@@ -16,7 +16,9 @@ export interface Build {
   readonly workers: Readonly<Record<string, readonly Module[]>>;
 }
 
-const HELPERS = { kv: "local/kv.ts", rateLimiter: "local/rate-limiter.ts" };
+const HELPERS = { kv: "local/kv.ts", rateLimiter: "local/rate-limiter.ts", events: "local/events.ts" };
+/** Below the folder of the storage: service and class. */
+export const EVENT_LOG_FOLDER = "events-EventLog";
 
 /** Everything that takes time and can fail: `extra` are further Workers to bundle, name → source. */
 export async function buildAll(
@@ -38,7 +40,7 @@ async function readWranglerConfig(): Promise<WranglerConfig> {
   return readConfig({ config: join(ROOT, "wrangler.toml") });
 }
 
-/** `vars` win over those in wrangler.toml. Analytics Engine is absent: bare workerd has none, and the gateway copes. */
+/** `vars` win over those in wrangler.toml. In place of Analytics Engine, events are kept in SQLite. */
 export function gatewayServices(build: Build, vars: Readonly<Record<string, string>>): WorkerService[] {
   const { wrangler } = build;
   const durableObjects = wrangler.durable_objects.bindings;
@@ -48,6 +50,7 @@ export function gatewayServices(build: Build, vars: Readonly<Record<string, stri
     ...wrangler.ratelimits.map(({ name, namespace_id: namespaceId, simple }): Binding => {
       return { name, value: { kind: "service", service: "rateLimiter", props: { namespaceId, ...simple } } };
     }),
+    { name: "EVENT_STORE", value: { kind: "service", service: "events" } },
   ];
   const gateway: WorkerService = {
     name: "gateway",
@@ -67,8 +70,14 @@ function helperServices(build: Build): WorkerService[] {
     name: "STORE",
     value: { kind: "durableObjectNamespace", service: "kv", className: "KvStore" },
   };
+  const events = workerService(build, "events", "Keeps the gateway's events.");
+  const log: Binding = {
+    name: "LOG",
+    value: { kind: "durableObjectNamespace", service: "events", className: "EventLog" },
+  };
   return [
     { ...kv, bindings: [store], durableObjects: ["KvStore"] },
+    { ...events, bindings: [log], durableObjects: ["EventLog"] },
     workerService(build, "rateLimiter", "The platform's rate limiter, in memory."),
   ];
 }

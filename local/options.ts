@@ -1,7 +1,9 @@
-/** Reads the command line and the environment of `npm start`. Pure. */
+/** Reads the command lines of `npm start` and of `npm run standalone`. Pure. */
+import { isIP } from "node:net";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { VARIABLES } from "../src/config.ts";
-import { UserError } from "./project.ts";
+import { ROOT, UserError } from "./project.ts";
 
 export interface StartOptions {
   readonly port: number;
@@ -22,6 +24,28 @@ export const USAGE = `npm start -- [options]      the gateway at http://127.0.0.
 Environment: PORT, the port to listen on (8787).
 `;
 
+export interface StandaloneOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly vars: Readonly<Record<string, string>>;
+  /** Folder of the data, absolute. */
+  readonly dataDir: string;
+  readonly demo: boolean;
+  readonly help: boolean;
+}
+
+export const STANDALONE_USAGE = `npm run standalone -- --origin URL [options]      the gateway on this machine, without the cloud
+npm run standalone -- events [--data DIR] [--json]  what it has kept about its requests
+
+  --origin URL              base of your Postiz, such as https://postiz.example.com/api
+  --port PORT               to listen on (8787)
+  --host ADDRESS            to listen at (127.0.0.1); what comes from elsewhere is not encrypted: see docs/standalone.md
+  --data DIR                where data is kept (.state/standalone in this project)
+  --var NAME:VALUE          sets a variable of the gateway; may be repeated
+  --demo                    puts the demo tenants in place
+  --help                    shows this
+`;
+
 const DEFAULT_PORT = 8787;
 
 /** The command line was not understood: exit code 2, as is usual, and the usage is shown. */
@@ -30,14 +54,12 @@ export class UsageError extends UserError {}
 export function readOptions(args: readonly string[], env: NodeJS.ProcessEnv): StartOptions {
   refuseMisplaced(env);
   const { origin, var: assignments = [], keep = false, help = false } = parse(args);
-  const port = readPort(env["PORT"]);
+  const port = readPort("PORT", env["PORT"]);
   if (origin !== undefined) checkOrigin(origin);
   const vars = Object.fromEntries(assignments.map(readAssignment));
   const effectiveOrigin = vars["ORIGIN_URL"] ?? origin;
   if (effectiveOrigin !== undefined && isOwnAddress(effectiveOrigin, port)) {
-    throw new UserError(
-      `The origin ${effectiveOrigin} is the gateway's own address: it would forward to itself. Give the address of Postiz, or another PORT.`,
-    );
+    throw ownAddress(effectiveOrigin, "another PORT");
   }
   return { port, origin: origin ?? null, vars, keep, help };
 }
@@ -51,18 +73,64 @@ function refuseMisplaced(env: NodeJS.ProcessEnv): void {
   );
 }
 
-function parse(args: readonly string[]) {
+export interface EventsOptions {
+  readonly dataDir: string;
+  readonly json: boolean;
+}
+
+/** Null where the command line is not about events. */
+export function readEventsOptions(args: readonly string[], cwd: string): EventsOptions | null {
+  if (args[0] !== "events") return null;
+  const { data, json = false } = parseStrictly(() => {
+    const options = { data: { type: "string" }, json: { type: "boolean" } } as const;
+    return parseArgs({ args: args.slice(1), options }).values;
+  });
+  return { dataDir: dataDirOf(data, cwd), json };
+}
+
+const dataDirOf = (data: string | undefined, cwd: string): string =>
+  data === undefined ? join(ROOT, ".state/standalone") : resolve(cwd, data);
+
+export function readStandaloneOptions(args: readonly string[], cwd: string): StandaloneOptions {
+  const { help = false, ...given } = parseStandalone(args);
+  const { origin, host = "127.0.0.1", demo = false, var: assignments = [] } = given;
+  const port = readPort("--port", given.port);
+  if (origin !== undefined) checkOrigin(origin);
+  if (isIP(host) === 0) {
+    throw new UsageError(
+      `--host is ${JSON.stringify(host)}: allowed is an IP address, such as 127.0.0.1, 0.0.0.0 or ::1.`,
+    );
+  }
+  const vars = Object.fromEntries(assignments.map(readAssignment));
+  const originUrl = vars["ORIGIN_URL"] ?? origin;
+  if (originUrl === undefined && !help)
+    throw new UsageError("--origin is missing: give the base of your Postiz.");
+  if (originUrl !== undefined && isOwnAddress(originUrl, port)) throw ownAddress(originUrl, "another --port");
+  const dataDir = dataDirOf(given.data, cwd);
+  return { host, port, dataDir, demo, help, vars: { ...(originUrl && { ORIGIN_URL: originUrl }), ...vars } };
+}
+
+const COMMON = {
+  origin: { type: "string" },
+  var: { type: "string", multiple: true },
+  help: { type: "boolean" },
+} as const;
+
+const parse = (args: readonly string[]) =>
+  parseStrictly(
+    () => parseArgs({ args: [...args], options: { ...COMMON, keep: { type: "boolean" } } }).values,
+  );
+
+const parseStandalone = (args: readonly string[]) =>
+  parseStrictly(() => {
+    const text = { type: "string" } as const;
+    const options = { ...COMMON, port: text, host: text, data: text, demo: { type: "boolean" } } as const;
+    return parseArgs({ args: [...args], options }).values;
+  });
+
+function parseStrictly<T>(parseThem: () => T): T {
   try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        origin: { type: "string" },
-        var: { type: "string", multiple: true },
-        keep: { type: "boolean" },
-        help: { type: "boolean" },
-      },
-    });
-    return values;
+    return parseThem();
   } catch (error) {
     // Node's messages name what was found; what follows the first sentence is advice that does not apply.
     if (error instanceof TypeError) throw new UsageError(`${error.message.split(". ")[0]}.`);
@@ -70,11 +138,11 @@ function parse(args: readonly string[]) {
   }
 }
 
-function readPort(value: string | undefined): number {
+function readPort(name: string, value: string | undefined): number {
   if (value === undefined || value === "") return DEFAULT_PORT;
   const port = /^\d{1,5}$/.test(value) ? Number(value) : 0;
   if (port >= 1 && port <= 65_535) return port;
-  throw new UsageError(`PORT is ${JSON.stringify(value)}: allowed is a whole number from 1 to 65535.`);
+  throw new UsageError(`${name} is ${JSON.stringify(value)}: allowed is a whole number from 1 to 65535.`);
 }
 
 function checkOrigin(origin: string): void {
@@ -92,6 +160,12 @@ function readAssignment(assignment: string): [string, string] {
   const found = colon === -1 ? "an argument without a colon" : `the name ${JSON.stringify(name)}`;
   throw new UsageError(
     `--var has ${found}: allowed is NAME:VALUE, such as API_LIMIT:100, with one of the names\n${VARIABLES.join(", ")}.`,
+  );
+}
+
+function ownAddress(origin: string, advice: string): UserError {
+  return new UserError(
+    `The origin ${origin} is the gateway's own address: it would forward to itself. Give the address of Postiz, or ${advice}.`,
   );
 }
 

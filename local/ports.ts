@@ -1,17 +1,16 @@
-/** Ports of this machine, loopback only. */
+/** Ports of this machine. */
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createServer, type Server } from "node:net";
 import { UserError } from "./project.ts";
 
-/** Makes sure that `port` is free, and finds another one that is. */
-export async function findPorts(port: number): Promise<number> {
-  const wanted = await listen(port).catch((error: NodeJS.ErrnoException) => {
-    throw new UserError(
-      `Port ${port} of 127.0.0.1 can't be used: ${REASONS[error.code ?? ""] ?? error.message}. Set PORT to another one.`,
-    );
+/** Makes sure that `port` is free, and finds another one on loopback that is. */
+export async function findPorts(host: string, port: number, advice: string): Promise<number> {
+  const wanted = await listen(host, port).catch((error: NodeJS.ErrnoException) => {
+    const reason = REASONS[error.code ?? ""] ?? error.message;
+    throw new UserError(`Port ${port} of ${host} can't be used: ${reason}. ${advice}.`);
   });
-  const other = await listen(0);
+  const other = await listen("127.0.0.1", 0);
   const found = (other.address() as AddressInfo).port;
   await Promise.all([close(wanted), close(other)]);
   return found;
@@ -20,10 +19,11 @@ export async function findPorts(port: number): Promise<number> {
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program listens there",
   EACCES: "this user may not listen there",
+  EADDRNOTAVAIL: "this machine has no such address",
 };
 
-async function listen(port: number): Promise<Server> {
-  const server = createServer().listen(port, "127.0.0.1");
+async function listen(host: string, port: number): Promise<Server> {
+  const server = createServer().listen(port, host);
   await once(server, "listening");
   return server;
 }

@@ -24,14 +24,21 @@ interface Options {
   readonly config: WorkerdConfig;
   /** Stops workerd, at any time. */
   readonly signal?: AbortSignal;
+  /** How long (ms) requests under way have to come to their end, once it is to stop. */
+  readonly drainMs?: number;
 }
 
-/** Requests under way may end; then they have had their time. */
-const STOP_TIMEOUT_MS = 5_000;
+const DRAIN_MS = 5_000;
 const CONTROL_FD = 3;
 
 /** Resolves when every socket listens. */
-export async function startWorkerd({ stateDir, fileName, config, signal }: Options): Promise<Workerd> {
+export async function startWorkerd({
+  stateDir,
+  fileName,
+  config,
+  signal,
+  drainMs = DRAIN_MS,
+}: Options): Promise<Workerd> {
   const configPath = join(stateDir, fileName);
   await mkdir(config.storagePath, { recursive: true });
   // Variables may be secrets.
@@ -42,7 +49,7 @@ export async function startWorkerd({ stateDir, fileName, config, signal }: Optio
     stdio: ["ignore", "inherit", "inherit", "pipe"],
   });
   const exited = endOf(child);
-  const stop = () => stopChild(child, exited);
+  const stop = () => stopChild(child, exited, drainMs);
   signal?.addEventListener("abort", stop, { once: true });
   const ports = await Promise.race([listening(child, config.sockets.length), exited]);
   if (typeof ports === "string") throw new UserError(`workerd ended before it listened: ${ports}`);
@@ -89,8 +96,8 @@ function listening(child: ChildProcess, sockets: number): Promise<Map<string, nu
   });
 }
 
-async function stopChild(child: ChildProcess, exited: Promise<string>): Promise<void> {
-  const deadline = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+async function stopChild(child: ChildProcess, exited: Promise<string>, drainMs: number): Promise<void> {
+  const deadline = setTimeout(() => child.kill("SIGKILL"), drainMs);
   child.kill("SIGTERM");
   await exited;
   clearTimeout(deadline);

@@ -2,7 +2,9 @@
  * The only reader of vars and secrets. Validated once per isolate into a frozen Config without optionals; the
  * first bad value makes the whole configuration invalid, because a half-configured gateway is worse than none.
  */
+import ipaddr from "ipaddr.js";
 import type { Env } from "./env.ts";
+import type { Networks } from "./upstream/client-address.ts";
 
 export interface Config {
   /** Scheme, host and path prefix of the origin, without a trailing slash: `https://host/api`. */
@@ -33,6 +35,8 @@ export interface Config {
   readonly maxBodyBytes: number;
   /** Serialized origins (RFC 6454 §6.2) whose scripts may call the API. */
   readonly corsOrigins: ReadonlySet<string>;
+  /** Proxies in front of the gateway on plain workerd; on Cloudflare there are none. */
+  readonly trustedProxies: Networks;
   readonly logEveryRequest: boolean;
 }
 
@@ -102,6 +106,7 @@ export const VARIABLES = Object.keys({
   UNPROTECTED: true,
   MAX_BODY_BYTES: true,
   CORS_ORIGINS: true,
+  TRUSTED_PROXIES: true,
   LOG_REQUESTS: true,
 } satisfies Record<Variable, true>);
 
@@ -142,6 +147,7 @@ function parse(env: Env): Config {
     forwardUnprotected: oneOf(env, "UNPROTECTED", ["refuse", "forward"]) === "forward",
     maxBodyBytes: integer(env, "MAX_BODY_BYTES", { byDefault: 0, min: 0, max: Number.MAX_SAFE_INTEGER }),
     corsOrigins: corsOrigins(env),
+    trustedProxies: trustedProxies(env),
     logEveryRequest: oneOf(env, "LOG_REQUESTS", ["refusals", "all"]) === "all",
   };
 }
@@ -297,6 +303,20 @@ function corsOrigins(env: Env): ReadonlySet<string> {
     }
   }
   return new Set(origins);
+}
+
+function trustedProxies(env: Env): Networks {
+  const text = textOf(env, "TRUSTED_PROXIES");
+  const entries = text === null ? [] : text.split(",").map((entry) => entry.trim());
+  return entries.map((entry) => {
+    if (ipaddr.isValidCIDR(entry)) return ipaddr.parseCIDR(entry);
+    if (ipaddr.isValid(entry)) {
+      const address = ipaddr.process(entry);
+      return [address, address.kind() === "ipv4" ? 32 : 128];
+    }
+    const allowed = 'addresses and networks, separated by commas: "127.0.0.1, 10.0.0.0/8, fd00::/8"';
+    throw new InvalidVariable("TRUSTED_PROXIES", quoted(entry), allowed);
+  });
 }
 
 /** As browsers write it (RFC 6454 §6.2): lower case, no default port, no path; and no wildcard, which none sends. */

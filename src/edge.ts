@@ -24,9 +24,9 @@ export function handle(request: Request, env: Env, ctx: ExecutionContext): Promi
 }
 
 async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil"]): Promise<Response> {
-  const context = arrive(request);
-  const event = new EventDraft(context);
   const isolate = isolateOf(env);
+  const context = arrive(request, isolate.state.ok ? isolate.state.deps.config.trustedProxies : []);
+  const event = new EventDraft(context);
   let target: Target | null = null;
   let served: Result<Served>;
   try {
@@ -40,7 +40,7 @@ async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil
   }
   const response = served.ok
     ? conclude(served.value, event, isolate, waitUntil)
-    : refuse(served.denial, context, event, target, isolate);
+    : refuse(served.denial, context, event, target, isolate, waitUntil);
   response.headers.set("X-Request-Id", context.requestId);
   if (isolate.state.ok) allowOrigin(response.headers, request.headers, isolate.state.deps.config.corsOrigins);
   return lingering(response, context.body);
@@ -70,8 +70,9 @@ function refuse(
   event: EventDraft,
   target: Target | null,
   { record }: Isolate,
+  waitUntil: Passage["waitUntil"],
 ): Response {
-  record(event.toRefusal(denial));
+  record(event.toRefusal(denial), waitUntil);
   return denialResponse(denial, {
     requestId,
     method: request.method,
@@ -89,14 +90,16 @@ function conclude(
 ): Response {
   if (served.kind === "answered") {
     const { status } = served.response;
-    record(event.toEvent({ status, outcome: "answered", source: "gateway", bytesIn: 0, bytesOut: 0 }));
+    const ending = { status, outcome: "answered", source: "gateway", bytesIn: 0, bytesOut: 0 } as const;
+    record(event.toEvent(ending), waitUntil);
     return served.response;
   }
   const { answer, bytesIn } = served;
   const { status } = answer.response;
-  const recorded = answer.ended.then((end) =>
-    record(event.toEvent({ status, ...endingOf(end), bytesIn: bytesIn(), bytesOut: end.bytes })),
-  );
+  const recorded = answer.ended.then((end) => {
+    const ending = { status, ...endingOf(end), bytesIn: bytesIn(), bytesOut: end.bytes };
+    record(event.toEvent(ending), waitUntil);
+  });
   waitUntil(recorded);
   return answer.response;
 }

@@ -1,5 +1,6 @@
 import type { Directory } from "./authority/directory.ts";
 import type { TenantAuthority } from "./authority/tenant-authority.ts";
+import type { EventStore } from "./telemetry/event-batch.ts";
 
 /** The platform's rate-limiting binding: per location, eventually consistent, answers only yes or no. */
 export interface RateLimiter {
@@ -18,6 +19,8 @@ export interface Env {
   readonly ORIGIN?: Fetcher;
   /** Absent on plain workerd: no points are written. */
   readonly EVENTS?: AnalyticsEngineDataset;
+  /** In its place on plain workerd. */
+  readonly EVENT_STORE?: EventStore;
   /** Absent: no flood shield. */
   readonly FLOOD?: RateLimiter;
 
@@ -44,5 +47,6 @@ export interface Env {
   readonly UNPROTECTED?: string;
   readonly MAX_BODY_BYTES?: string;
   readonly CORS_ORIGINS?: string;
+  readonly TRUSTED_PROXIES?: string;
   readonly LOG_REQUESTS?: string;
 }

@@ -28,14 +28,14 @@ function assemble(env: Env): Isolate {
   const result = readConfig(env);
   if (!result.ok) {
     console.error(JSON.stringify({ event: "config_invalid", ...result.problem }));
-    return { record: eventSink(env.EVENTS, false), state: result };
+    return { record: eventSink(env, false), state: result };
   }
   const { config, unknown } = result;
   if (unknown.length > 0) {
     console.warn(JSON.stringify({ event: "config_unknown", variables: unknown, allowed: VARIABLES }));
   }
   return {
-    record: eventSink(env.EVENTS, config.logEveryRequest),
+    record: eventSink(env, config.logEveryRequest),
     state: { ok: true, deps: compose(env, config) },
   };
 }

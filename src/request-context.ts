@@ -1,6 +1,6 @@
 /** What is fixed about a request the moment it arrives. */
 import { steadyNowMs } from "./clock.ts";
-import { clientAddressOf } from "./upstream/client-address.ts";
+import { clientAddressOf, type Networks } from "./upstream/client-address.ts";
 import { bodyOf, type RequestBody } from "./upstream/request-body.ts";
 import { continueTrace, type TraceContext } from "./upstream/trace-context.ts";
 
@@ -15,13 +15,13 @@ export interface RequestContext {
   readonly arrivedAtMs: number;
 }
 
-export function arrive(request: Request): RequestContext {
+export function arrive(request: Request, trustedProxies: Networks): RequestContext {
   return {
     request,
     body: bodyOf(request),
     requestId: crypto.randomUUID(),
     trace: continueTrace(request.headers),
-    clientAddress: clientAddressOf(request),
+    clientAddress: clientAddressOf(request, trustedProxies),
     arrivedAtMs: steadyNowMs(),
   };
 }

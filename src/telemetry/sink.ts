@@ -1,20 +1,28 @@
 /**
- * Where events go: a point each, and a log line for refusals and failures. Never throws: a request is not lost
- * for its record.
+ * Where events go: a point each, or a store of our own, and a log line for refusals and failures. Never throws: a
+ * request is not lost for its record.
  */
+import type { Env } from "../env.ts";
 import { toDataPoint } from "./analytics.ts";
 import type { GatewayEvent, Outcome } from "./event.ts";
+import { EventBatch } from "./event-batch.ts";
 
-export type EventSink = (event: GatewayEvent) => void;
+/** `waitUntil` keeps work alive that writing the event leaves behind. */
+export type EventSink = (event: GatewayEvent, waitUntil: (work: Promise<unknown>) => void) => void;
 
 const QUIET: ReadonlySet<Outcome> = new Set<Outcome>(["forwarded", "answered"]);
 
-export function eventSink(dataset: AnalyticsEngineDataset | undefined, logEveryRequest: boolean): EventSink {
-  return (event) => {
+export function eventSink(
+  { EVENTS, EVENT_STORE }: Pick<Env, "EVENTS" | "EVENT_STORE">,
+  logEveryRequest: boolean,
+): EventSink {
+  const batch = EVENT_STORE && new EventBatch(EVENT_STORE);
+  return (event, waitUntil) => {
     try {
       // Lines cost throughput and money, so that what went well is only counted.
       if (logEveryRequest || !QUIET.has(event.outcome)) console.log(JSON.stringify(event));
-      dataset?.writeDataPoint(toDataPoint(event));
+      EVENTS?.writeDataPoint(toDataPoint(event));
+      batch?.add(event, waitUntil);
     } catch (error) {
       console.error(
         JSON.stringify({ event: "telemetry_failed", requestId: event.requestId, error: String(error) }),

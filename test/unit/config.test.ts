@@ -40,6 +40,7 @@ describe("the configuration", () => {
       forwardUnprotected: false,
       maxBodyBytes: 0,
       corsOrigins: new Set(),
+      trustedProxies: [],
       logEveryRequest: false,
     });
   });
@@ -79,6 +80,7 @@ describe("the configuration", () => {
     "UNPROTECTED",
     "MAX_BODY_BYTES",
     "CORS_ORIGINS",
+    "TRUSTED_PROXIES",
     "LOG_REQUESTS",
   ])("takes an empty %s for one that is not set", (variable) => {
     expect(configOf({ [variable]: "" })).toEqual(configOf({}));
@@ -376,5 +378,18 @@ describe("introspection by RFC 7662", () => {
     const problem = problemOf({ ...needed, INTROSPECTION_CLIENT_SECRET: "hunter2\n" });
     expect(problem.variable).toBe("INTROSPECTION_CLIENT_SECRET");
     expect(JSON.stringify(problem)).not.toContain("hunter2");
+  });
+});
+
+describe("TRUSTED_PROXIES", () => {
+  it.each(["127.0.0.1", "10.0.0.0/8, ::1", "fd00::/8,192.0.2.1", "::ffff:127.0.0.1"])(
+    "%s is a list of networks",
+    (text) => {
+      expect(configOf({ TRUSTED_PROXIES: text }).trustedProxies).toHaveLength(text.split(",").length);
+    },
+  );
+
+  it.each(["localhost", "10.0.0.0/33", "10.0.0.0/8,", "127.0.0.1;10.0.0.1", "*"])("%s is refused", (text) => {
+    expect(problemOf({ TRUSTED_PROXIES: text })).toMatchObject({ variable: "TRUSTED_PROXIES" });
   });
 });

@@ -129,11 +129,14 @@ describe("the sink", () => {
   });
 
   const lines = (): unknown[] => vi.mocked(console.log).mock.calls.map(([line]) => line);
-  const datasetOf = (writeDataPoint: (point?: AnalyticsEngineDataPoint) => void) => ({ writeDataPoint });
+  const datasetOf = (writeDataPoint: (point?: AnalyticsEngineDataPoint) => void) => ({
+    EVENTS: { writeDataPoint },
+  });
+  const waitUntil = () => {};
 
   it("writes one point an event", () => {
     const write = vi.fn();
-    eventSink(datasetOf(write), false)(event);
+    eventSink(datasetOf(write), false)(event, waitUntil);
     expect(write.mock.calls).toEqual([[toDataPoint(event)]]);
   });
 
@@ -141,7 +144,7 @@ describe("the sink", () => {
     const failing = datasetOf(() => {
       throw new Error("limit exceeded");
     });
-    expect(() => eventSink(failing, true)(event)).not.toThrow();
+    expect(() => eventSink(failing, true)(event, waitUntil)).not.toThrow();
     expect(lines()).toHaveLength(1);
     expect(vi.mocked(console.error).mock.calls).toEqual([
       ['{"event":"telemetry_failed","requestId":"request-1","error":"Error: limit exceeded"}'],
@@ -149,26 +152,26 @@ describe("the sink", () => {
   });
 
   it("works without a dataset, as on plain workerd", () => {
-    expect(() => eventSink(undefined, false)({ ...event, outcome: "internal" })).not.toThrow();
+    expect(() => eventSink({}, false)({ ...event, outcome: "internal" }, waitUntil)).not.toThrow();
     expect(lines()).toHaveLength(1);
   });
 
   it("logs no line for what went well, unless every request is to be logged", () => {
     for (const outcome of ["forwarded", "answered"] as const)
-      eventSink(undefined, false)({ ...event, outcome });
+      eventSink({}, false)({ ...event, outcome }, waitUntil);
     expect(lines()).toEqual([]);
     for (const outcome of ["forwarded", "answered"] as const)
-      eventSink(undefined, true)({ ...event, outcome });
+      eventSink({}, true)({ ...event, outcome }, waitUntil);
     expect(lines()).toHaveLength(2);
   });
 
   it.each(Object.keys(DENIAL_SPECS) as DenialReason[])("logs one line for %s", (outcome: Outcome) => {
-    eventSink(undefined, false)({ ...event, outcome });
+    eventSink({}, false)({ ...event, outcome }, waitUntil);
     expect(lines()).toEqual([JSON.stringify({ ...event, outcome })]);
   });
 
   it("the line is one line of JSON with the event's fields in their order, whatever a client sent", () => {
-    eventSink(undefined, true)({ ...event, method: "A\nB\ud800", gatewayMs: Number.NaN });
+    eventSink({}, true)({ ...event, method: "A\nB\ud800", gatewayMs: Number.NaN }, waitUntil);
     const [line] = lines();
     expect(line).not.toContain("\n");
     expect(Object.keys(JSON.parse(String(line)) as object)).toEqual(

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Config, readConfig } from "../../src/config.ts";
+import type { Env } from "../../src/env.ts";
 import { TimeoutError, within } from "../../src/timeout.ts";
 import { clientAddressOf } from "../../src/upstream/client-address.ts";
 import { bodyOf, lengthOf, readBody } from "../../src/upstream/request-body.ts";
@@ -267,16 +269,41 @@ describe("the client's address", () => {
     ["[::1]:8", "::1"],
     ["192.0.2.7", "192.0.2.7"],
   ])("on plain workerd is the peer %s, whatever the client's headers say", (clientIp, address) => {
-    expect(clientAddressOf(requestWith({ clientIp }, forged))).toBe(address);
+    expect(clientAddressOf(requestWith({ clientIp }, forged), [])).toBe(address);
+  });
+
+  it.each([
+    ["127.0.0.1:5", "198.51.100.1", "198.51.100.1", "behind one proxy"],
+    ["127.0.0.1:5", "6.6.6.6, 198.51.100.1", "198.51.100.1", "whatever the client has written before it"],
+    ["127.0.0.1:5", "198.51.100.1, 10.1.2.3", "198.51.100.1", "behind two"],
+    [
+      "127.0.0.1:5",
+      "6.6.6.6, 10.9.9.9, 198.51.100.1, 10.1.2.3",
+      "198.51.100.1",
+      "not what looks like a proxy further out",
+    ],
+    ["198.51.100.1:5", "6.6.6.6", "198.51.100.1", "not the header of one that is no proxy"],
+    ["[::1]:5", "2001:db8::9", "2001:db8::9", "over IPv6"],
+    ["[::ffff:127.0.0.1]:5", "198.51.100.1", "198.51.100.1", "over IPv4 in IPv6"],
+    ["127.0.0.1:5", "", "127.0.0.1", "the proxy itself, where it says nothing"],
+    ["127.0.0.1:5", "junk", "127.0.0.1", "the proxy itself, where it says nothing that is an address"],
+    ["127.0.0.1:5", "10.1.2.3", "10.1.2.3", "the outermost proxy, where nobody else is named"],
+  ])("from the trusted proxy %s with X-Forwarded-For %j is %s: %s", (clientIp, forwarded, address) => {
+    const { config } = readConfig({
+      ...{ CREDENTIALS: {}, INTROSPECTION: {}, TENANT_AUTHORITY: {}, DIRECTORY: {}, ORIGIN_URL: "http://o" },
+      TRUSTED_PROXIES: "127.0.0.1, ::1, 10.0.0.0/8",
+    } as unknown as Env) as { config: Config };
+    const request = requestWith({ clientIp }, forwarded === "" ? {} : { "X-Forwarded-For": forwarded });
+    expect(clientAddressOf(request, config.trustedProxies)).toBe(address);
   });
 
   it("on Cloudflare is CF-Connecting-IP, which the platform sets", () => {
-    expect(clientAddressOf(requestWith({ country: "DE" }, forged))).toBe("203.0.113.9");
-    expect(clientAddressOf(requestWith({ country: "DE" }))).toBeNull();
+    expect(clientAddressOf(requestWith({ country: "DE" }, forged), [])).toBe("203.0.113.9");
+    expect(clientAddressOf(requestWith({ country: "DE" }), [])).toBeNull();
   });
 
   it("is not known where the platform does not tell: a header proves nothing there", () => {
-    expect(clientAddressOf(requestWith(undefined, forged))).toBeNull();
+    expect(clientAddressOf(requestWith(undefined, forged), [])).toBeNull();
   });
 });
 

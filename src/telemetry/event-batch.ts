@@ -1,0 +1,46 @@
+/** Events on their way to a store of our own: gathered in the isolate, because a call for each would cost too much. */
+import { pause } from "../timeout.ts";
+import type { GatewayEvent } from "./event.ts";
+
+/** A Worker that keeps events, where there is no Analytics Engine. */
+export interface EventStore {
+  append(events: readonly GatewayEvent[]): Promise<void>;
+}
+
+const MAX_EVENTS = 200;
+/** How long (ms) an event may wait; one that was left behind by a request that has died goes with the next. */
+const MAX_AGE_MS = 1_000;
+
+export class EventBatch {
+  readonly #store: EventStore;
+  #waiting: GatewayEvent[] = [];
+  #flushAtMs = 0;
+
+  constructor(store: EventStore) {
+    this.#store = store;
+  }
+
+  add(event: GatewayEvent, waitUntil: (work: Promise<unknown>) => void): void {
+    const nowMs = Date.now();
+    this.#waiting.push(event);
+    if (this.#waiting.length === 1) {
+      this.#flushAtMs = nowMs + MAX_AGE_MS;
+      waitUntil(pause(MAX_AGE_MS).then(() => this.#flush()));
+    } else if (this.#waiting.length >= MAX_EVENTS || nowMs > this.#flushAtMs) {
+      waitUntil(this.#flush());
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const events = this.#waiting;
+    this.#waiting = [];
+    if (events.length === 0) return;
+    try {
+      await this.#store.append(events);
+    } catch (error) {
+      console.error(
+        JSON.stringify({ event: "telemetry_failed", events: events.length, error: String(error) }),
+      );
+    }
+  }
+}

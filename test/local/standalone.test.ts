@@ -1,0 +1,201 @@
+/** `npm run standalone`: what a self-hoster runs, and what it keeps when it is killed. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { DEMO } from "../../demo/tenants.ts";
+import { ROOT } from "../../local/project.ts";
+import type { GatewayEvent } from "../../src/telemetry/event.ts";
+import { send } from "../support/http.ts";
+import { until } from "../support/poll.ts";
+import { record } from "../support/record.ts";
+import { json, type ScriptedOrigin, startScriptedOrigin } from "../support/scripted-origin.ts";
+
+const START_TIMEOUT_MS = 60_000;
+/** All of them in `npm run test:full`. */
+const KILLS = Number(process.env["KILLS"] ?? 1);
+
+interface Standalone {
+  readonly npm: ChildProcess;
+  readonly url: string;
+  readonly output: () => string;
+  readonly ended: Promise<unknown>;
+}
+
+let origin: ScriptedOrigin;
+let dataDir: string;
+let running: Standalone[] = [];
+
+beforeAll(async () => {
+  origin = await startScriptedOrigin();
+  dataDir = mkdtempSync(join(tmpdir(), "standalone-"));
+});
+afterEach(async () => {
+  for (const { npm, ended } of running) {
+    if (npm.exitCode === null && npm.signalCode === null) process.kill(-(npm.pid ?? 0), "SIGKILL");
+    await ended;
+  }
+  running = [];
+});
+afterAll(async () => {
+  await origin.stop();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+async function start(...args: string[]): Promise<Standalone> {
+  const port = await freePort();
+  const npm = spawn(
+    "npm",
+    [
+      "run",
+      "standalone",
+      "--",
+      "--port",
+      String(port),
+      "--data",
+      dataDir,
+      "--origin",
+      `${origin.url}/api`,
+      ...args,
+    ],
+    { cwd: ROOT, detached: true, stdio: ["ignore", "pipe", "pipe"] },
+  );
+  let output = "";
+  for (const stream of [npm.stdout, npm.stderr]) {
+    stream.setEncoding("utf8").on("data", (text) => {
+      output += text;
+    });
+  }
+  const ended = once(npm, "exit").then(([code, signal]) => {
+    record("console", output);
+    return code ?? signal;
+  });
+  const standalone = { npm, url: `http://127.0.0.1:${port}`, output: () => output, ended };
+  running.push(standalone);
+  await vi.waitFor(
+    async () => {
+      if (npm.exitCode !== null) return;
+      expect((await fetch(`${standalone.url}/_gateway/health`)).status).toBe(200);
+    },
+    { timeout: START_TIMEOUT_MS, interval: 50 },
+  );
+  expect(npm.exitCode, output).toBeNull();
+  return standalone;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+const integrations = ({ url }: Standalone, authorization: string, headers: [string, string][] = []) =>
+  send(url, { path: "/public/v1/integrations", authorization, headers });
+const post = ({ url }: Standalone) =>
+  send(url, { method: "POST", path: "/public/v1/posts", authorization: DEMO.acme.apiKey, body: "{}" });
+
+function events(): GatewayEvent[] {
+  const args = ["run", "-s", "standalone", "--", "events", "--data", dataDir, "--json"];
+  const lines = execFileSync("npm", args, { cwd: ROOT, encoding: "utf8" }).split("\n");
+  return lines.filter(Boolean).map((line) => JSON.parse(line) as GatewayEvent);
+}
+
+describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
+  it("serves, keeps its data over a restart, and shows its events also while it runs", async () => {
+    const first = await start("--demo", "--var", "TRUSTED_PROXIES:127.0.0.1");
+    origin.answers((request, response) =>
+      json(200, { forwardedFor: request.headers["x-forwarded-for"] })(request, response),
+    );
+    const proxied = await integrations(first, DEMO.acme.apiKey, [
+      ["X-Forwarded-For", "6.6.6.6, 198.51.100.7"],
+    ]);
+    expect([proxied.status, proxied.body]).toEqual([200, '{"forwardedFor":"198.51.100.7"}']);
+    expect((await integrations(first, DEMO.acme.revokedApiKey)).status).toBe(401);
+    expect((await post(first)).headers.get("RateLimit")).toMatch(/r=29;/);
+    const ids = [proxied.headers.get("X-Request-Id")];
+    const seen = await until("the event", () => events().find(({ requestId }) => ids.includes(requestId)));
+    expect(seen).toMatchObject({ tenant: "acme", outcome: "forwarded", status: 200 });
+
+    first.npm.kill("SIGTERM");
+    expect(await first.ended).toBe(0);
+    const second = await start();
+    expect((await integrations(second, DEMO.acme.apiKey)).status).toBe(200);
+    expect((await integrations(second, DEMO.acme.revokedApiKey)).status).toBe(401);
+    expect((await post(second)).headers.get("RateLimit")).toMatch(/r=28;/);
+    expect(readFileSync(join(dataDir, "workerd.capnp"), "utf8")).toContain("# Where clients come in.");
+
+    // SIGTERM lets what is under way come to its end.
+    let answer: () => void = () => {};
+    origin.answers((request, response) => {
+      answer = () => json(200, { late: true })(request, response);
+    });
+    const askedBefore = origin.asked.length;
+    const late = integrations(second, DEMO.acme.apiKey);
+    await until("the request at the origin", () => origin.asked.length > askedBefore);
+    process.kill(workerdOf(second), "SIGTERM");
+    second.npm.kill("SIGTERM");
+    answer();
+    const { status, body } = await late;
+    expect([status, body]).toEqual([200, '{"late":true}']);
+    expect(await second.ended).toBe(0);
+  });
+
+  it(`comes back with every acknowledged write after SIGKILL in the middle of writes, ${KILLS} times`, async () => {
+    origin.answers(json(201, {}));
+    let acknowledged = 2;
+    for (let kill = 0; kill < KILLS; kill++) {
+      const gateway = await start("--var", "API_LIMIT:1000000");
+      let alive = true;
+      const writer = async () => {
+        while (alive) {
+          const answer = await post(gateway).catch(() => null);
+          if (answer?.status === 201) acknowledged++;
+        }
+      };
+      const writers = Array.from({ length: 8 }, writer);
+      const before = acknowledged;
+      await until("some writes", () => acknowledged > before + 50);
+      process.kill(workerdOf(gateway), "SIGKILL");
+      alive = false;
+      await Promise.all(writers);
+      expect(await gateway.ended).toBe(1);
+
+      const again = await start("--var", "API_LIMIT:1000000");
+      const remaining = Number(/r=(\d+);/.exec((await post(again)).headers.get("RateLimit") ?? "")?.[1]);
+      acknowledged++;
+      expect(1_000_000 - remaining).toBeGreaterThanOrEqual(acknowledged);
+      // Those that were committed, but whose answer never came.
+      expect(1_000_000 - remaining).toBeLessThanOrEqual(acknowledged + 8 * (kill + 1));
+      again.npm.kill("SIGTERM");
+      expect(await again.ended).toBe(0);
+    }
+  });
+
+  it.each([
+    [["--port", "0"], '--port is "0"'],
+    [["--host", "localhost"], '--host is "localhost"'],
+    [["--var", "API_LIMT:5"], 'the name "API_LIMT"'],
+  ])("says what is allowed where %j is wrong, and ends with 2", (args, message) => {
+    const run = () =>
+      execFileSync("npm", ["run", "-s", "standalone", "--", "--origin", origin.url, ...args], {
+        cwd: ROOT,
+        encoding: "utf8",
+        stdio: "pipe",
+      });
+    expect(run).toThrow(expect.objectContaining({ status: 2, stderr: expect.stringContaining(message) }));
+  });
+});
+
+function workerdOf({ npm }: Standalone): number {
+  const processes = execFileSync("ps", ["-eo", "pid=,pgid=,args="], { encoding: "utf8" });
+  const line = processes
+    .split("\n")
+    .find((each) => each.includes(` ${npm.pid} `) && each.includes("workerd serve"));
+  return Number(line?.trim().split(/\s+/)[0]);
+}
