@@ -1,0 +1,65 @@
+/** `npm run standalone` as a process, on a port of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { expect, vi } from "vitest";
+import { ROOT } from "../../local/project.ts";
+import { record } from "./record.ts";
+
+const START_TIMEOUT_MS = 60_000;
+
+export interface Standalone {
+  readonly npm: ChildProcess;
+  readonly url: string;
+  readonly output: () => string;
+  readonly ended: Promise<unknown>;
+}
+
+/** Resolves when it serves. */
+export async function startStandalone(
+  dataDir: string,
+  originUrl: string,
+  ...args: string[]
+): Promise<Standalone> {
+  const port = await freePort();
+  const npm = spawn(
+    "npm",
+    ["run", "standalone", "--", "--port", String(port), "--data", dataDir, "--origin", originUrl, ...args],
+    { cwd: ROOT, detached: true, stdio: ["ignore", "pipe", "pipe"] },
+  );
+  let output = "";
+  for (const stream of [npm.stdout, npm.stderr]) {
+    stream.setEncoding("utf8").on("data", (text) => {
+      output += text;
+    });
+  }
+  const ended = once(npm, "exit").then(([code, signal]) => {
+    record("console", output);
+    return code ?? signal;
+  });
+  const standalone = { npm, url: `http://127.0.0.1:${port}`, output: () => output, ended };
+  await vi.waitFor(
+    async () => {
+      if (npm.exitCode !== null) return;
+      expect((await fetch(`${standalone.url}/_gateway/health`)).status).toBe(200);
+    },
+    { timeout: START_TIMEOUT_MS, interval: 50 },
+  );
+  expect(npm.exitCode, output).toBeNull();
+  return standalone;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+/** Whatever is left of it, killed. */
+export async function endStandalone({ npm, ended }: Standalone): Promise<void> {
+  if (npm.exitCode === null && npm.signalCode === null) process.kill(-(npm.pid ?? 0), "SIGKILL");
+  await ended;
+}
