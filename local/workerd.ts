@@ -11,6 +11,7 @@ import { UserError } from "./project.ts";
 export interface Workerd {
   /** The port each socket listens on; 0 for one in the file system. */
   readonly ports: ReadonlyMap<string, number>;
+  readonly pid: number;
   /** Resolves when the process has ended, to how, in words. */
   readonly exited: Promise<string>;
   /** Resolves when it has ended. */
@@ -26,6 +27,8 @@ interface Options {
   readonly signal?: AbortSignal;
   /** How long (ms) requests under way have to come to their end, once it is to stop. */
   readonly drainMs?: number;
+  /** What becomes of what the Workers write to the console. */
+  readonly output?: "inherit" | "ignore";
 }
 
 const DRAIN_MS = 5_000;
@@ -38,6 +41,7 @@ export async function startWorkerd({
   config,
   signal,
   drainMs = DRAIN_MS,
+  output = "inherit",
 }: Options): Promise<Workerd> {
   const configPath = join(stateDir, fileName);
   await mkdir(config.storagePath, { recursive: true });
@@ -46,14 +50,14 @@ export async function startWorkerd({
   signal?.throwIfAborted();
 
   const child = spawn(workerdBinary(), ["serve", `--control-fd=${CONTROL_FD}`, configPath], {
-    stdio: ["ignore", "inherit", "inherit", "pipe"],
+    stdio: ["ignore", output, "inherit", "pipe"],
   });
   const exited = endOf(child);
   const stop = () => stopChild(child, exited, drainMs);
   signal?.addEventListener("abort", stop, { once: true });
   const ports = await Promise.race([listening(child, config.sockets.length), exited]);
   if (typeof ports === "string") throw new UserError(`workerd ended before it listened: ${ports}`);
-  return { ports, exited, stop };
+  return { ports, pid: child.pid ?? 0, exited, stop };
 }
 
 /** The platform's own binary, not the script around it: signals have to reach it. */

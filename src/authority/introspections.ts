@@ -13,7 +13,12 @@ export interface IntrospectionRule {
   readonly authorityTimeoutMs: number;
 }
 
-export type Standing =
+export type Standing = Usability & {
+  /** Grows with every answer: a testimony from before the last one counts for nothing. */
+  readonly generation: number;
+};
+
+type Usability =
   | {
       readonly is: "usable";
       /** Instant at which the answer ends; null where it does not age. */
@@ -91,12 +96,14 @@ export class Introspections {
   ): Standing {
     const ages = kind === "oauth_token";
     const row = this.#row(digest) ?? NEVER_ASKED;
-    if (!ages && row.active !== 0) return USABLE;
+    const { generation } = row;
+    if (!ages && row.active !== 0) return { ...USABLE, generation };
     const appoint = () => this.#appoint(digest, row, nonce, rule, nowMs);
     const isActive = row.active === 1 && (row.expires_at_ms === null || nowMs < row.expires_at_ms);
-    return isActive
+    const found = isActive
       ? standingOfAnswer(row, rule, nowMs, appoint)
       : standingWithoutAnswer(row, nowMs, appoint);
+    return { ...found, generation };
   }
 
   /**
@@ -171,7 +178,7 @@ function standingOfAnswer(
   rule: IntrospectionRule,
   nowMs: number,
   appoint: () => boolean,
-): Standing {
+): Usability {
   const { obtained_at_ms: obtainedAtMs, expires_at_ms: expiresAtMs } = row;
   const marginMs = Math.min(rule.authorityTimeoutMs, MAX_MARGIN * rule.introspectionTtlMs);
   const lifeMs = rule.introspectionTtlMs - marginMs;
@@ -192,11 +199,11 @@ function standingOfAnswer(
   return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
 
-function standingWithoutAnswer(row: Row, nowMs: number, appoint: () => boolean): Standing {
+function standingWithoutAnswer(row: Row, nowMs: number, appoint: () => boolean): Usability {
   if (appoint()) return { is: "to_be_asked", appointed: true };
   if (row.active !== null) return { is: "refused" };
   if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
   return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
 
-const USABLE: Standing = { is: "usable", untilMs: null, stale: false, refresh: false };
+const USABLE: Usability = { is: "usable", untilMs: null, stale: false, refresh: false };

@@ -47,7 +47,7 @@ export class Leases {
     const unusable = refusalOf(key, nowMs);
     if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
     const standing = this.#introspections.standing(key.digest, key.kind, ask.nonce, rule, nowMs);
-    const generation = this.#introspections.generation(key.digest);
+    const { generation } = standing;
     if (standing.is !== "usable") {
       const appointed = standing.is === "to_be_asked" && standing.appointed;
       const retryInMs = standing.is === "unavailable" ? standing.retryInMs : 0;
