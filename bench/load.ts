@@ -16,7 +16,7 @@ export interface Load {
 const CONNECTIONS = 16;
 const TICKS_PER_SECOND = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
 
-/** `credentials`: sent in turn; null for one that is new with every request. */
+/** `credentials`: sent in turn, from anywhere among them; null for one that is new with every request. */
 export async function load(
   folder: string,
   url: string,
@@ -37,7 +37,8 @@ export async function load(
 
 function inTurn(credentials: readonly string[]): string {
   return `local keys = { ${credentials.map((key) => `"${key}"`).join(", ")} }
-local i = 0
+math.randomseed(os.time())
+local i = math.random(#keys)
 request = function()
   i = i % #keys + 1
   return wrk.format("GET", nil, { ["Authorization"] = keys[i] })

@@ -1,4 +1,5 @@
 /** The rows of a tenant and of its keys: the truth that the rest of the authority decides on. */
+import { LRUCache } from "lru-cache";
 import type { Subscription, SubscriptionStatus } from "../entitlement/subscription.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { type CredentialRecord, RECORD_VERSION, type RecordState } from "./credential-record.ts";
@@ -23,6 +24,8 @@ export interface Key {
   readonly generation: number;
 }
 
+const MAX_REMEMBERED_KEYS = 10_000;
+
 interface TenantRow extends Record<string, SqlStorageValue> {
   readonly id: string;
   readonly name: string;
@@ -42,14 +45,28 @@ interface KeyRow extends Record<string, SqlStorageValue> {
   readonly generation: number;
 }
 
+/** Rows are remembered as they were read last, and forgotten when they are written: nobody else writes them. */
 export class Registry {
   readonly #sql: SqlStorage;
+  #tenant: Tenant | null = null;
+  readonly #keys = new LRUCache<string, Key>({ max: MAX_REMEMBERED_KEYS });
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
   }
 
   tenant(): Tenant | null {
+    this.#tenant ??= this.#readTenant();
+    return this.#tenant;
+  }
+
+  /** After a transaction that was rolled back, what was read in it never was. */
+  forget(): void {
+    this.#tenant = null;
+    this.#keys.clear();
+  }
+
+  #readTenant(): Tenant | null {
     const row = this.#sql.exec<TenantRow>("SELECT * FROM tenant").toArray()[0];
     if (row === undefined) return null;
     return {
@@ -63,6 +80,7 @@ export class Registry {
 
   /** Names every column it sets, so that those of a later version keep what they hold. */
   putTenant(tenant: Tenant): void {
+    this.#tenant = null;
     this.#sql.exec(
       `INSERT INTO tenant (id, name, subscription_status, current_period_end_ms, limits, unsubscribed_at_ms)
        VALUES (?, ?, ?, ?, ?, ?)
@@ -79,6 +97,14 @@ export class Registry {
   }
 
   key(digest: string): Key | null {
+    const remembered = this.#keys.get(digest);
+    if (remembered !== undefined) return remembered;
+    const key = this.#readKey(digest);
+    if (key !== null) this.#keys.set(digest, key);
+    return key;
+  }
+
+  #readKey(digest: string): Key | null {
     const row = this.#sql.exec<KeyRow>("SELECT * FROM key WHERE digest = ?", digest).toArray()[0];
     if (row === undefined) return null;
     return {
@@ -93,6 +119,7 @@ export class Registry {
   }
 
   putKey(key: Key): void {
+    this.#keys.delete(key.digest);
     this.#sql.exec(
       `INSERT INTO key (digest, key_id, kind, state, expires_at_ms, limits, generation)
        VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -94,7 +94,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const owner = await this.#ownerOf(testimony);
     if (owner !== tenantId) return { counts: false, generation: 0, tenantId: owner };
     let counts = true;
-    this.ctx.storage.transactionSync(() => {
+    this.#transact(() => {
       if (this.#registry.key(digest) === null) this.#learn(tenantId, digest, kind);
       if (subscribed !== null) this.#recordSubscription(subscribed, nowMs);
       // That there is no subscription was heard in passing: nobody has failed to answer.
@@ -216,8 +216,17 @@ export class TenantAuthority extends DurableObject<Env> {
   async #change(key: Key): Promise<void> {
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("create the tenant before its keys");
-    this.ctx.storage.transactionSync(() => this.#putKey(tenant.id, key));
+    this.#transact(() => this.#putKey(tenant.id, key));
     await this.#arm();
+  }
+
+  #transact(work: () => void): void {
+    try {
+      this.ctx.storage.transactionSync(work);
+    } catch (error) {
+      this.#registry.forget();
+      throw error;
+    }
   }
 
   #putKey(tenantId: string, key: Key): void {
