@@ -4,7 +4,6 @@
  */
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -17,7 +16,10 @@ import {
   varBindings,
   workerService,
 } from "../local/gateway.ts";
+import { parseStrictly, UsageError } from "../local/options.ts";
+import { freePort } from "../local/ports.ts";
 import { UserError } from "../local/project.ts";
+import { runCommand } from "../local/run.ts";
 import { startWorkerd } from "../local/workerd.ts";
 import { keyOf, TOKEN } from "./keys.ts";
 import { type Load, load } from "./load.ts";
@@ -40,26 +42,47 @@ interface Case {
   readonly warmUpSeconds: number;
 }
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
-});
-if (values.help) console.log(USAGE);
-else await bench(Number(values.rounds), Number(values.seconds), values.json);
+interface Options {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly json: boolean;
+}
 
-async function bench(rounds: number, seconds: number, json: boolean): Promise<void> {
+process.exit(await runCommand(USAGE, main));
+
+async function main(signal: AbortSignal): Promise<number> {
+  const { rounds = "5", seconds = "3", json = false, help = false } = parse(process.argv.slice(2));
+  if (help) console.log(USAGE);
+  else
+    await bench(
+      { rounds: positive("--rounds", rounds), seconds: positive("--seconds", seconds), json },
+      signal,
+    );
+  return 0;
+}
+
+function parse(args: string[]) {
+  const [text, flag] = [{ type: "string" }, { type: "boolean" }] as const;
+  const options = { rounds: text, seconds: text, json: flag, help: flag } as const;
+  return parseStrictly(() => parseArgs({ args, options }).values);
+}
+
+function positive(name: string, value: string): number {
+  if (/^[1-9]\d{0,3}$/.test(value)) return Number(value);
+  throw new UsageError(`${name} is ${JSON.stringify(value)}: allowed is a whole number from 1 to 9999.`);
+}
+
+async function bench({ rounds, seconds, json }: Options, signal: AbortSignal): Promise<void> {
   for (const tool of ["nginx", "wrk"]) requireTool(tool);
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
-  const [gatewayPort, forwardPort, originPort, seederPort] = await freePorts(4);
+  const gatewayPort = await freePort();
+  const forwardPort = await freePort();
+  const originPort = await freePort();
+  const seederPort = await freePort();
   const origin = await startOrigin(folder, originPort);
-  const end = new AbortController();
   try {
     const workers = { forward: "bench/forward-worker.ts", seeder: "bench/seeder.ts" };
-    const build = await buildAll(folder, workers, end.signal);
+    const build = await buildAll(folder, workers, signal);
     const originUrl = `http://127.0.0.1:${originPort}`;
     const forward = {
       ...workerService(build, "forward", "Only forwards."),
@@ -82,6 +105,7 @@ async function bench(rounds: number, seconds: number, json: boolean): Promise<vo
       stateDir: folder,
       fileName: "bench.capnp",
       config,
+      signal,
       output: "ignore",
     });
     try {
@@ -198,14 +222,6 @@ function requireTool(name: string): void {
   try {
     execFileSync("which", [name]);
   } catch {
-    throw new UserError(`${name} is not installed.\n${USAGE}`);
+    throw new UserError(`${name} is not installed.\n\n${USAGE}`);
   }
-}
-
-async function freePorts(count: number): Promise<[number, number, number, number]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.once("listening", resolve))));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  for (const server of servers) server.close();
-  return ports as [number, number, number, number];
 }

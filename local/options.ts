@@ -128,7 +128,8 @@ const parseStandalone = (args: readonly string[]) =>
     return parseArgs({ args: [...args], options }).values;
   });
 
-function parseStrictly<T>(parseThem: () => T): T {
+/** What `parseArgs` of Node refuses, as wrong use. */
+export function parseStrictly<T>(parseThem: () => T): T {
   try {
     return parseThem();
   } catch (error) {

@@ -10,10 +10,18 @@ export async function findPorts(host: string, port: number, advice: string): Pro
     const reason = REASONS[error.code ?? ""] ?? error.message;
     throw new UserError(`Port ${port} of ${host} can't be used: ${reason}. ${advice}.`);
   });
-  const other = await listen("127.0.0.1", 0);
-  const found = (other.address() as AddressInfo).port;
-  await Promise.all([close(wanted), close(other)]);
-  return found;
+  // While the wanted one is held, so that it is another.
+  const other = await freePort();
+  await close(wanted);
+  return other;
+}
+
+/** One on loopback that nobody listens at. */
+export async function freePort(): Promise<number> {
+  const server = await listen("127.0.0.1", 0);
+  const { port } = server.address() as AddressInfo;
+  await close(server);
+  return port;
 }
 
 const REASONS: Readonly<Record<string, string>> = {

@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { DEMO } from "../../demo/tenants.ts";
+import { freePort } from "../../local/ports.ts";
 import { ROOT } from "../../local/project.ts";
 import { record } from "../support/record.ts";
 
@@ -243,12 +244,4 @@ async function otherOrigin(): Promise<Server> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return server;
-}
-
-async function freePort(): Promise<number> {
-  const server = await otherOrigin();
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

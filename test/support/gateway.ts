@@ -2,10 +2,10 @@
  * The built gateway in real workerd with real KV and Durable Objects, reached over a socket of its own: requests
  * arrive as sent, not tidied up by the emulator's entry Worker.
  */
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare, type V4WorkerOptions } from "miniflare";
 import { unstable_readConfig } from "wrangler";
+import { freePort } from "../../local/ports.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import type { TenantAuthority } from "../../src/authority/tenant-authority.ts";
 import { digestOf } from "../../src/credential/credential.ts";
@@ -242,13 +242,4 @@ function remote<T extends object>(miniflare: Miniflare, target: string): T {
 function parseEvent(message: string): GatewayEvent | null {
   if (!message.startsWith('{"v":')) return null;
   return JSON.parse(message) as GatewayEvent;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }

@@ -1,8 +1,8 @@
 /** `npm run standalone` as a process, on a port of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { expect, vi } from "vitest";
+import { freePort } from "../../local/ports.ts";
 import { ROOT } from "../../local/project.ts";
 import { record } from "./record.ts";
 
@@ -47,15 +47,6 @@ export async function startStandalone(
   );
   expect(npm.exitCode, output).toBeNull();
   return standalone;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }
 
 /** Whatever is left of it, killed. */
