@@ -33,6 +33,14 @@ type Usability =
   /** Nobody can be asked at the moment, and there is no last good answer. */
   | { readonly is: "unavailable"; readonly retryInMs: number };
 
+export interface Recorded {
+  readonly counts: boolean;
+  /** KV is to hear of it. */
+  readonly mirror: boolean;
+  /** The current one. */
+  readonly generation: number;
+}
+
 interface Row extends Record<string, SqlStorageValue> {
   /** 1 or 0; null before the first answer. */
   readonly active: number | null;
@@ -78,11 +86,6 @@ export class Introspections {
     this.#sql = sql;
   }
 
-  /** Grows with every answer: a testimony from before the last one counts for nothing. */
-  generation(digest: string): number {
-    return this.#row(digest)?.generation ?? 0;
-  }
-
   /**
    * Tokens live on answers that age; keys are good until somebody says no. Appoints whoever asks (`nonce`) if there
    * is something to find out.
@@ -108,17 +111,18 @@ export class Introspections {
 
   /**
    * Takes a testimony down. Whether it counts: one about an earlier state of things does not; that nobody answered says
-   * nothing about the state. `mirror`: KV is to hear of it.
+   * nothing about the state.
    */
-  record(testimony: Testimony, nowMs: number): { readonly counts: boolean; readonly mirror: boolean } {
+  record(testimony: Testimony, nowMs: number): Recorded {
     const { digest, active } = testimony;
     const row = this.#row(digest) ?? NEVER_ASKED;
+    const { generation } = row;
     if (active === null) {
       const askAfterMs = Math.max(row.ask_after_ms, nowMs + UNANSWERED_PAUSE_MS);
       this.#write(digest, { ...row, appointed_until_ms: 0, ask_after_ms: askAfterMs });
-      return { counts: true, mirror: false };
+      return { counts: true, mirror: false, generation };
     }
-    if (testimony.generation !== row.generation) return { counts: false, mirror: false };
+    if (testimony.generation !== generation) return { counts: false, mirror: false, generation };
     const mirror = row.active !== Number(active) || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
     const refusals = active ? 0 : row.refusals + 1;
     const pauseMs = Math.min(REFUSED_PAUSE_MIN_MS * 2 ** (refusals - 1), REFUSED_PAUSE_MAX_MS);
@@ -127,14 +131,14 @@ export class Introspections {
       // The testimony may have been long on its way: then the asker's own clock is the better witness.
       obtained_at_ms: Math.min(nowMs - testimony.ageMs, testimony.askedAtMs + CLOCK_MARGIN_MS),
       expires_at_ms: testimony.expiresAtMs,
-      generation: row.generation + 1,
+      generation: generation + 1,
       refusals,
       ask_after_ms: active ? 0 : nowMs + pauseMs,
       appointed_until_ms: 0,
       appointed_to: "",
       mirrored_at_ms: mirror ? nowMs : row.mirrored_at_ms,
     });
-    return { counts: true, mirror };
+    return { counts: true, mirror, generation: generation + 1 };
   }
 
   /** Whether whoever asks is to introspect: nobody is at it, and it is not too early. An ask that is repeated stays so. */

@@ -10,7 +10,7 @@ import type { Env } from "../env.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { isIdentifier } from "./credential-record.ts";
 import { claimDigest } from "./directory.ts";
-import { Introspections } from "./introspections.ts";
+import { Introspections, type Recorded } from "./introspections.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
 import { type LeaseRule, Leases, UNKNOWN_SUBSCRIPTION } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
@@ -93,18 +93,17 @@ export class TenantAuthority extends DurableObject<Env> {
     const { tenantId, digest, kind, active, subscribed } = testimony;
     const owner = await this.#ownerOf(testimony);
     if (owner !== tenantId) return { counts: false, generation: 0, tenantId: owner };
-    let counts = true;
+    let recorded: Recorded = { counts: true, mirror: false, generation: testimony.generation };
     this.#transact(() => {
       if (this.#registry.key(digest) === null) this.#learn(tenantId, digest, kind);
       if (subscribed !== null) this.#recordSubscription(subscribed, nowMs);
       // That there is no subscription was heard in passing: nobody has failed to answer.
       if (active === null && subscribed !== null) return;
-      const recorded = this.#introspections.record(testimony, nowMs);
-      counts = recorded.counts;
-      if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, nowMs);
+      recorded = this.#introspections.record(testimony, nowMs);
+      if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, recorded.generation, nowMs);
     });
     await this.#arm();
-    return { counts, generation: this.#introspections.generation(digest), tenantId };
+    return { counts: recorded.counts, generation: recorded.generation, tenantId };
   }
 
   /** Creates the tenant, or changes its name, subscription and limits; what is left out stays as it was. */
@@ -203,11 +202,11 @@ export class TenantAuthority extends DurableObject<Env> {
     if (tenant !== null) this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
   }
 
-  #mirror({ tenantId, digest, active }: Testimony, nowMs: number): void {
+  #mirror({ tenantId, digest, active }: Testimony, generation: number, nowMs: number): void {
     this.#introspectionOutbox.enqueue({
       digest,
       record: lastAnswerRecord(tenantId, active === true, nowMs),
-      generation: this.#introspections.generation(digest),
+      generation,
       terminal: active !== true,
     });
   }
