@@ -9,12 +9,13 @@ import { type Denial, type DenialReason, deny, pass, type Result } from "./denia
 import type { Env } from "./env.ts";
 import { depsFor, type Isolate, isolateOf } from "./isolate.ts";
 import { answerOwn } from "./own/api.ts";
-import { type Passage, type Served, serve } from "./pipeline.ts";
+import { type Served, serve } from "./pipeline.ts";
 import { arrive, type RequestContext } from "./request-context.ts";
 import { readTarget, type Target } from "./route/canonical.ts";
 import { isGatewayPath } from "./route/route.ts";
 import { EventDraft } from "./telemetry/event-draft.ts";
 import type { RelayEnd } from "./upstream/relay.ts";
+import type { WaitUntil } from "./wait-until.ts";
 
 export function handle(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
   const answered = respond(request, env, (work) => ctx.waitUntil(work));
@@ -23,7 +24,7 @@ export function handle(request: Request, env: Env, ctx: ExecutionContext): Promi
   return answered;
 }
 
-async function respond(request: Request, env: Env, waitUntil: Passage["waitUntil"]): Promise<Response> {
+async function respond(request: Request, env: Env, waitUntil: WaitUntil): Promise<Response> {
   const isolate = isolateOf(env);
   const context = arrive(request, isolate.state.ok ? isolate.state.deps.config.trustedProxies : []);
   const event = new EventDraft(context);
@@ -52,7 +53,7 @@ async function dispatch(
   target: Target,
   isolate: Isolate,
   env: Env,
-  waitUntil: Passage["waitUntil"],
+  waitUntil: WaitUntil,
 ): Promise<Result<Served>> {
   const deps = depsFor(isolate, target);
   if (isGatewayPath(target.path)) {
@@ -70,7 +71,7 @@ function refuse(
   event: EventDraft,
   target: Target | null,
   { record }: Isolate,
-  waitUntil: Passage["waitUntil"],
+  waitUntil: WaitUntil,
 ): Response {
   record(event.toRefusal(denial), waitUntil);
   return denialResponse(denial, {
@@ -82,12 +83,7 @@ function refuse(
 }
 
 /** The event is written when the answer has ended, which for the origin's is when its body has. */
-function conclude(
-  served: Served,
-  event: EventDraft,
-  { record }: Isolate,
-  waitUntil: Passage["waitUntil"],
-): Response {
+function conclude(served: Served, event: EventDraft, { record }: Isolate, waitUntil: WaitUntil): Response {
   if (served.kind === "answered") {
     const { status } = served.response;
     const ending = { status, outcome: "answered", source: "gateway", bytesIn: 0, bytesOut: 0 } as const;

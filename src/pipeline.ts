@@ -24,6 +24,7 @@ import { forward, type OriginAnswer, type OriginCall } from "./upstream/forward.
 import { hearRefusal } from "./upstream/origin-refusal.ts";
 import { readBody } from "./upstream/request-body.ts";
 import { hasPassedHere, originHeaders } from "./upstream/request-headers.ts";
+import type { WaitUntil } from "./wait-until.ts";
 
 /** One request on its way, with what every stage may need. */
 export interface Passage {
@@ -32,7 +33,7 @@ export interface Passage {
   readonly event: EventDraft;
   readonly deps: Deps;
   /** Keeps work alive that the answer does not wait for. */
-  readonly waitUntil: (work: Promise<unknown>) => void;
+  readonly waitUntil: WaitUntil;
 }
 
 /** The origin's answer on its way, or one of the gateway's own that is no refusal. */

@@ -9,6 +9,7 @@ import type { Hearing } from "../authority/protocol.ts";
 import { unlinkedIdOf } from "../authority/unlinked.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { within } from "../timeout.ts";
+import type { WaitUntil } from "../wait-until.ts";
 import { type Answer, UNKNOWN } from "./answer.ts";
 import type { Introspector } from "./introspector.ts";
 
@@ -33,8 +34,6 @@ interface UnderWay {
   /** Nobody knew the credential. */
   readonly isStranger: boolean;
 }
-
-type WaitUntil = (work: Promise<unknown>) => void;
 
 export class Inquiries {
   readonly #introspector: Introspector;

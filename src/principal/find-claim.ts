@@ -10,6 +10,7 @@ import type { Inquiries } from "../introspection/inquiries.ts";
 import type { FloodShield } from "../quota/flood-shield.ts";
 import type { DecidedBy } from "../telemetry/event.ts";
 import { pause } from "../timeout.ts";
+import type { WaitUntil } from "../wait-until.ts";
 import type { CredentialIndex } from "./credential-index.ts";
 import { aboutToken, unavailable, unknownReason } from "./refusals.ts";
 
@@ -29,7 +30,7 @@ export interface ClaimFinder {
 /** Where the request comes from, and what it leaves running. */
 export interface Asker {
   readonly clientAddress: string | null;
-  readonly waitUntil: (work: Promise<unknown>) => void;
+  readonly waitUntil: WaitUntil;
   /** Is told who has decided, as far as it has come. */
   readonly onDecision: (by: DecidedBy) => void;
 }

@@ -1,5 +1,6 @@
 /** Events on their way to a store of our own: gathered in the isolate, because a call for each would cost too much. */
 import { pause } from "../timeout.ts";
+import type { WaitUntil } from "../wait-until.ts";
 import type { GatewayEvent } from "./event.ts";
 
 /** A Worker that keeps events, where there is no Analytics Engine. */
@@ -20,7 +21,7 @@ export class EventBatch {
     this.#store = store;
   }
 
-  add(event: GatewayEvent, waitUntil: (work: Promise<unknown>) => void): void {
+  add(event: GatewayEvent, waitUntil: WaitUntil): void {
     const nowMs = Date.now();
     this.#waiting.push(event);
     if (this.#waiting.length === 1) {

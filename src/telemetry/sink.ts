@@ -3,12 +3,12 @@
  * request is not lost for its record.
  */
 import type { Env } from "../env.ts";
+import type { WaitUntil } from "../wait-until.ts";
 import { toDataPoint } from "./analytics.ts";
 import type { GatewayEvent, Outcome } from "./event.ts";
 import { EventBatch } from "./event-batch.ts";
 
-/** `waitUntil` keeps work alive that writing the event leaves behind. */
-export type EventSink = (event: GatewayEvent, waitUntil: (work: Promise<unknown>) => void) => void;
+export type EventSink = (event: GatewayEvent, waitUntil: WaitUntil) => void;
 
 const QUIET: ReadonlySet<Outcome> = new Set<Outcome>(["forwarded", "answered"]);
 
