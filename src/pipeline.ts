@@ -6,7 +6,7 @@
  * Each stage takes what the one before returned, or the request ends there with a Denial.
  */
 import { preflightResponse } from "./answer/cors.ts";
-import { apiHeaders, endToEndHeaders, type RelayedAnswer, relayAnswer } from "./answer/relayed-response.ts";
+import { type RelayedAnswer, relayAnswer, speakForApi } from "./answer/relayed-response.ts";
 import { type Credential, readCredential } from "./credential/credential.ts";
 import { deny, pass, type Result } from "./denial.ts";
 import type { Deps } from "./deps.ts";
@@ -21,7 +21,7 @@ import type { Target } from "./route/canonical.ts";
 import { type ProtectedRoute, resolveRoute, type UnprotectedRoute } from "./route/route.ts";
 import type { EventDraft } from "./telemetry/event-draft.ts";
 import { forward, type OriginAnswer, type OriginCall } from "./upstream/forward.ts";
-import { hearRefusal } from "./upstream/origin-refusal.ts";
+import { refusalOf } from "./upstream/origin-refusal.ts";
 import { readBody } from "./upstream/request-body.ts";
 import { hasPassedHere, originHeaders } from "./upstream/request-headers.ts";
 import type { WaitUntil } from "./wait-until.ts";
@@ -81,17 +81,12 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
     const settlement = settlementOf(context.requestId, origin.value.response);
     passage.waitUntil(deps.authority.settle(principal.tag, settlement));
   }
-  const heard = await hearRefusal(origin.value.response, timeoutMs);
-  if (!heard.ok) return heard;
-  const { response, about } = heard.value;
+  const about = refusalOf(origin.value);
   // Before the answer, so that the gateway knows from the next request on.
   if (about !== null) await heed(passage, about, credential.value, principal);
-  const headers = apiHeaders(response, quotaAfter(response, quota));
-  return pass({
-    kind: "forwarded",
-    answer: relayAnswer(response, headers, context.request, timeoutMs),
-    bytesIn: origin.value.bytesIn,
-  });
+  const answer = relayAnswer(origin.value, context.request, timeoutMs);
+  speakForApi(answer.response, quotaAfter(origin.value.response, quota));
+  return pass({ kind: "forwarded", answer, bytesIn: origin.value.bytesIn });
 }
 
 /** The origin has refused what its own authority here had let in. */
@@ -150,10 +145,9 @@ async function passOn(passage: Passage, route: UnprotectedRoute): Promise<Result
     strict: false,
   });
   if (!origin.ok) return origin;
-  const { response, bytesIn } = origin.value;
   // Event streams may be silent for as long as they like.
-  const answer = relayAnswer(response, endToEndHeaders(response), context.request, 0);
-  return pass({ kind: "forwarded", answer, bytesIn });
+  const answer = relayAnswer(origin.value, context.request, 0);
+  return pass({ kind: "forwarded", answer, bytesIn: origin.value.bytesIn });
 }
 
 type Load = Pick<OriginCall, "url" | "body" | "timeoutMs" | "strict"> & {

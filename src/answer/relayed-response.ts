@@ -1,8 +1,8 @@
 /** The origin's answer on its way to the client: fields corrected, body streamed, its end reported. */
 import type { Quota } from "../quota/policy.ts";
 import { setRateHeaders } from "../quota/rate-headers.ts";
+import type { OriginAnswer } from "../upstream/forward.ts";
 import { type RelayEnd, relay } from "../upstream/relay.ts";
-import { lengthOf } from "../upstream/request-body.ts";
 import { nominatedBy } from "../upstream/request-headers.ts";
 import { bearerChallenge } from "./challenge.ts";
 
@@ -22,43 +22,50 @@ const CORS_FIELDS = [
 ];
 
 /**
+ * As the origin sent it, less what belongs to its connection alone.
+ *
  * `idleMs`: how long the origin may pause within its answer before the connection is given up; 0: as it likes.
  * Answers `request`, which says when its client is gone.
  */
 export function relayAnswer(
-  origin: Response,
-  headers: Headers,
+  { response: origin, body }: Pick<OriginAnswer, "response" | "body">,
   request: Request,
   idleMs: number,
 ): RelayedAnswer {
-  const init = { status: origin.status, statusText: origin.statusText, headers };
   // No body on HEAD, 204 and 304 (RFC 9110 §6.4.1); their Content-Length speaks of the GET.
-  if (origin.body === null || request.method === "HEAD") {
-    return { response: new Response(null, init), ended: Promise.resolve({ bytes: 0, outcome: "complete" }) };
-  }
-  const { body } = origin;
-  const { readable, ended } = relay(body, lengthOf(origin.headers), {
+  if (body === null) return whole(origin, null);
+  // All there already: a stream would cost half of what forwarding costs.
+  if (body.head !== null && body.head.byteLength === body.length) return whole(origin, body.head);
+  const { stream, length, head } = body;
+  const { readable, ended } = relay(stream, length, {
+    ...(head !== null && { head }),
     sourceIdleMs: idleMs,
     sinkGone: request.signal,
   });
-  ended.then(({ outcome }) => (outcome === "complete" ? undefined : body.cancel().catch(() => {})));
-  return { response: new Response(readable, { ...init, encodeBody: "manual" }), ended };
+  ended.then(({ outcome }) => (outcome === "complete" ? undefined : stream.cancel().catch(() => {})));
+  return { response: endToEnd(origin, readable), ended };
 }
 
-/** As the origin sent them, less what belongs to its connection alone. */
-export function endToEndHeaders(origin: Response): Headers {
-  const headers = new Headers(origin.headers);
-  for (const name of nominatedBy(origin.headers)) headers.delete(name);
+function whole(origin: Response, body: Uint8Array | null): RelayedAnswer {
+  const ended = Promise.resolve({ bytes: body?.byteLength ?? 0, outcome: "complete" } as const);
+  return { response: endToEnd(origin, body), ended };
+}
+
+function endToEnd(
+  { status, statusText, headers: sent }: Response,
+  body: Uint8Array | ReadableStream<Uint8Array> | null,
+): Response {
+  const response = new Response(body, { status, statusText, headers: sent, encodeBody: "manual" });
+  const { headers } = response;
+  for (const name of nominatedBy(sent)) headers.delete(name);
   for (const name of HOP_BY_HOP) headers.delete(name);
-  return headers;
+  return response;
 }
 
-/** Of an answer of the public API: limits and cross-origin access are the gateway's to tell. */
-export function apiHeaders(origin: Response, quota: Quota): Headers {
-  const headers = endToEndHeaders(origin);
+/** On an answer of the public API limits and cross-origin access are the gateway's to tell. */
+export function speakForApi({ status, headers }: Response, quota: Quota): void {
   for (const name of CORS_FIELDS) headers.delete(name);
-  setRateHeaders(headers, quota, origin.status !== 429);
+  setRateHeaders(headers, quota, status !== 429);
   // RFC 9110 §15.5.2: a 401 must carry a challenge, which Postiz's do not. It may be about a channel.
-  if (origin.status === 401) headers.set("WWW-Authenticate", bearerChallenge(null));
-  return headers;
+  if (status === 401) headers.set("WWW-Authenticate", bearerChallenge(null));
 }

@@ -1,10 +1,11 @@
 /**
- * One call to the origin, up to its response head. Everything that can go wrong before the head becomes a Denial
- * here; what goes wrong after it is the answer's affair (`answer/relayed-response.ts`).
+ * One call to the origin, up to its response head, and to the first bytes of its body where it has announced how many
+ * there are. Everything that goes wrong before them becomes a Denial here; what goes wrong after them is the answer's
+ * affair (`answer/relayed-response.ts`).
  */
 import { type DenialReason, deny, pass, type Result } from "../denial.ts";
 import type { RelayEnd } from "./relay.ts";
-import type { RequestBody } from "./request-body.ts";
+import { lengthOf, type RequestBody } from "./request-body.ts";
 import { Stopwatch } from "./stopwatch.ts";
 
 export interface OriginCall {
@@ -12,7 +13,7 @@ export interface OriginCall {
   readonly method: string;
   readonly headers: Headers;
   readonly body: RequestBody | null;
-  /** How long the origin may keep the gateway waiting before its response head, and the client within its body. */
+  /** How long (ms) the origin may keep the gateway waiting for its head and then for its body, and the client within its. */
   readonly timeoutMs: number;
   /** The time limit is for both together: a rate window rests on it. */
   readonly strict: boolean;
@@ -20,9 +21,19 @@ export interface OriginCall {
 }
 
 export interface OriginAnswer {
+  /** Its body is to be had from `body`. */
   readonly response: Response;
+  readonly body: AnswerBody | null;
   /** Bytes of the request's body that went to the origin, as far as they have. */
   readonly bytesIn: () => number;
+}
+
+export interface AnswerBody {
+  readonly stream: ReadableStream<Uint8Array>;
+  /** Bytes by `Content-Length`; null when chunked. */
+  readonly length: number | null;
+  /** The first bytes, read already; most answers have no others. Null when chunked: there is no telling when they come. */
+  readonly head: Uint8Array | null;
 }
 
 export type FetchOrigin = (url: string, init: RequestInit) => Promise<Response>;
@@ -68,7 +79,10 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
       await response.body?.cancel();
       return deny(reason, `The call to the origin ended with status ${response.status}`);
     }
-    return pass({ response, bytesIn: () => bytesIn });
+    // An origin that fails right after its head would leave the client without a status, were it sent on at once.
+    watch.start();
+    const body = call.method === "HEAD" ? null : await beginBody(response);
+    return pass({ response, body, bytesIn: () => bytesIn });
   } catch (error) {
     if (watch.expired && upload?.waitsFor() === "source" && !call.body?.readToItsEnd)
       cutShort = "source_stalled";
@@ -78,6 +92,17 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
   } finally {
     watch.retire();
   }
+}
+
+async function beginBody({ body: stream, headers }: Response): Promise<AnswerBody | null> {
+  if (stream === null) return null;
+  const length = lengthOf(headers);
+  if (length === null || length === 0) return { stream, length, head: null };
+  const reader = stream.getReader();
+  const { value } = await reader.read();
+  reader.releaseLock();
+  if (value === undefined) throw new Error(`the body ended before the first of its ${length} bytes`);
+  return { stream, length, head: value };
 }
 
 /**

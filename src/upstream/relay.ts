@@ -21,6 +21,8 @@ export interface Relay {
 }
 
 export interface RelayLimits {
+  /** What has been read from the source already. */
+  readonly head?: Uint8Array;
   /** How long (ms) the source may pause; 0 for as long as it likes. */
   readonly sourceIdleMs?: number;
   /** Most bytes that may pass; 0 for no limit. */
@@ -50,7 +52,7 @@ async function pump(
   source: ReadableStream<Uint8Array>,
   sink: WritableStream<Uint8Array>,
   chunkBytes: number,
-  { sourceIdleMs = 0, maxBytes = 0, sinkWatch, sinkGone, beforeEnd }: RelayLimits,
+  { head, sourceIdleMs = 0, maxBytes = 0, sinkWatch, sinkGone, beforeEnd }: RelayLimits,
   onTurn: (turn: "source" | "sink") => void,
 ): Promise<RelayEnd> {
   const reader = source.getReader({ mode: "byob" });
@@ -62,11 +64,26 @@ async function pump(
   let bytes = 0;
   const end = async (outcome: RelayEnd["outcome"]): Promise<RelayEnd> => {
     sinkGone?.removeEventListener("abort", cancel);
+    sourceWatch?.retire();
     // Not waited for: how it ended must be known before whoever reads from the sink notices.
     if (outcome !== "complete") writer.abort(new Error(outcome)).catch(() => {});
     reader.releaseLock();
     return { bytes, outcome };
   };
+  const give = async (work: Promise<void>): Promise<boolean> => {
+    onTurn("sink");
+    sinkWatch?.start();
+    const taken = await work.then(
+      () => true,
+      () => false,
+    );
+    sinkWatch?.stop();
+    return taken;
+  };
+  if (head !== undefined) {
+    bytes += head.byteLength;
+    if (!(await give(writer.write(head)))) return end("sink_failed");
+  }
   for (;;) {
     onTurn("source");
     sourceWatch?.start();
@@ -79,13 +96,7 @@ async function pump(
     bytes += chunk.value?.byteLength ?? 0;
     if (maxBytes > 0 && bytes > maxBytes) return end("source_too_large");
     if (chunk.done) await beforeEnd?.();
-    onTurn("sink");
-    sinkWatch?.start();
-    const taken = await (chunk.done ? writer.close() : writer.write(chunk.value)).then(
-      () => true,
-      () => false,
-    );
-    sinkWatch?.stop();
+    const taken = await give(chunk.done ? writer.close() : writer.write(chunk.value));
     if (!taken) return end("sink_failed");
     if (chunk.done) return end("complete");
     buffer = new Uint8Array(chunk.value.buffer);

@@ -40,8 +40,10 @@ function parse(traceparent: string | null): { traceId: string; flags: string } |
   return { traceId, flags: (Number.parseInt(flags, 16) & KNOWN_FLAGS).toString(16).padStart(2, "0") };
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 function randomHex(bytes: number): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
+  let text = "";
+  for (const byte of crypto.getRandomValues(new Uint8Array(bytes))) text += HEX[byte];
+  return text;
 }

@@ -64,6 +64,12 @@ describe("in front of an origin that misbehaves", () => {
       "origin_timeout",
     ],
     ["answers with status 999", "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", 502, "origin_invalid"],
+    [
+      "closes right after its head",
+      "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+      502,
+      "origin_unreachable",
+    ],
     ["closes in the middle of its head", "HTTP/1.1 200 OK\r\nContent-Le", 502, "origin_unreachable"],
   ])("answers for an origin that %s", async (_, bytes, status, code) => {
     origin.behave((socket) => socket.end(bytes));
@@ -79,6 +85,13 @@ describe("in front of an origin that misbehaves", () => {
     const received = await get();
     expect([received.status, JSON.parse(received.body).code]).toEqual([504, "origin_timeout"]);
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(DEADLINE_MS - 1);
+    expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
+  });
+
+  it("is 504 within the deadline when nothing follows its head", async () => {
+    origin.behave((socket) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"));
+    const received = await get();
+    expect([received.status, JSON.parse(received.body).code]).toEqual([504, "origin_timeout"]);
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
   });
 
