@@ -16,7 +16,12 @@ export interface Build {
   readonly workers: Readonly<Record<string, readonly Module[]>>;
 }
 
-const HELPERS = { kv: "local/kv.ts", rateLimiter: "local/rate-limiter.ts", events: "local/events.ts" };
+const HELPERS = {
+  kv: "local/kv.ts",
+  rateLimiter: "local/rate-limiter.ts",
+  events: "local/events.ts",
+  hold: "local/hold.ts",
+};
 /** Below the folder of the storage: service and class. */
 export const EVENT_LOG_FOLDER = "events-EventLog";
 
@@ -79,6 +84,7 @@ function helperServices(build: Build): WorkerService[] {
     { ...kv, bindings: [store], durableObjects: ["KvStore"] },
     { ...events, bindings: [log], durableObjects: ["EventLog"] },
     workerService(build, "rateLimiter", "The platform's rate limiter, in memory."),
+    workerService(build, "hold", "Holds the process until the last events are kept."),
   ];
 }
 

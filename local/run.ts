@@ -1,5 +1,6 @@
 /** What `npm start` and `npm run standalone` have in common: one gateway on bare workerd, from signal to signal. */
 import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -24,6 +25,8 @@ export interface Run {
 const SIGNAL_GRACE_MS = 100;
 /** The path of a socket has room for about a hundred. */
 const MAX_SOCKET_PATH_BYTES = 90;
+
+const HOLD_TIMEOUT_MS = 1_000;
 
 /** Runs a command to its end; resolves to the exit code to leave with. */
 export async function runCommand(
@@ -107,7 +110,7 @@ async function prepareSocketDir(stateDir: string): Promise<string> {
 }
 
 /** `extra`: Workers and sockets beside the gateway's. Resolves when every socket listens. */
-export function serve(
+export async function serve(
   { stateDir, services, signal }: Run,
   address: string,
   extra: {
@@ -116,15 +119,39 @@ export function serve(
     readonly drainMs?: number;
   },
 ): Promise<Workerd> {
+  const socketDir = await prepareSocketDir(stateDir);
+  const holdPath = join(socketDir, "hold.sock");
   const gateway = { name: "gateway", about: "Where clients come in.", address, service: "gateway" };
+  const hold = { name: "hold", about: "To end in order.", address: `unix:${holdPath}`, service: "hold" };
   const config = {
     about: "The gateway on one machine.",
     workers: [...services, ...extra.workers],
-    sockets: [gateway, ...extra.sockets],
+    sockets: [gateway, hold, ...extra.sockets],
     storagePath: join(stateDir, "storage"),
   };
   const { drainMs } = extra;
-  return startWorkerd({ stateDir, fileName: "workerd.capnp", config, signal, ...(drainMs && { drainMs }) });
+  const workerd = await startWorkerd({
+    stateDir,
+    fileName: "workerd.capnp",
+    config,
+    signal,
+    beforeStop: () => begin(holdPath),
+    ...(drainMs && { drainMs }),
+  });
+  const removed = () => rm(socketDir, { recursive: true, force: true });
+  return { ...workerd, exited: workerd.exited.finally(removed) };
+}
+
+/** Resolves when the answer has begun, and leaves the rest of it to itself. */
+function begin(socketPath: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, timeout: HOLD_TIMEOUT_MS }, (response) => {
+      response.on("error", () => {}).resume();
+      resolve();
+    });
+    asked.on("timeout", () => asked.destroy(new Error("no answer"))).on("error", reject);
+    asked.end();
+  });
 }
 
 /** Waits for the end; resolves to the exit code to leave with. */

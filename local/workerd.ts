@@ -27,6 +27,8 @@ interface Options {
   readonly signal?: AbortSignal;
   /** How long (ms) requests under way have to come to their end, once it is to stop. */
   readonly drainMs?: number;
+  /** To be done before workerd hears that it is to stop; a failure does not keep it. */
+  readonly beforeStop?: () => Promise<unknown>;
   /** What becomes of what the Workers write to the console. */
   readonly output?: "inherit" | "ignore";
 }
@@ -41,6 +43,7 @@ export async function startWorkerd({
   config,
   signal,
   drainMs = DRAIN_MS,
+  beforeStop = async () => {},
   output = "inherit",
 }: Options): Promise<Workerd> {
   const configPath = join(stateDir, fileName);
@@ -53,7 +56,10 @@ export async function startWorkerd({
     stdio: ["ignore", output, "inherit", "pipe"],
   });
   const exited = endOf(child);
-  const stop = () => stopChild(child, exited, drainMs);
+  const stop = async () => {
+    await beforeStop().catch(() => {});
+    await stopChild(child, exited, drainMs);
+  };
   signal?.addEventListener("abort", stop, { once: true });
   const ports = await Promise.race([listening(child, config.sockets.length), exited]);
   if (typeof ports === "string") throw new UserError(`workerd ended before it listened: ${ports}`);

@@ -31,7 +31,8 @@ async function respond(request: Request, env: Env, waitUntil: WaitUntil): Promis
   let target: Target | null = null;
   let served: Result<Served>;
   try {
-    const read = readTarget(request.url, request.headers.get("Host"));
+    const protocol = context.forwardedProtocol ?? undefined;
+    const read = readTarget(request.url, request.headers.get("Host"), protocol);
     target = read.ok ? read.value : null;
     served = read.ok ? await dispatch(context, event, read.value, isolate, env, waitUntil) : read;
   } catch (error) {

@@ -1,6 +1,6 @@
 /** What is fixed about a request the moment it arrives. */
 import { steadyNowMs } from "./clock.ts";
-import { clientAddressOf, type Networks } from "./upstream/client-address.ts";
+import { clientOf, type Networks } from "./upstream/client-address.ts";
 import { bodyOf, type RequestBody } from "./upstream/request-body.ts";
 import { continueTrace, type TraceContext } from "./upstream/trace-context.ts";
 
@@ -12,16 +12,20 @@ export interface RequestContext {
   readonly trace: TraceContext;
   /** Null where the platform does not tell. */
   readonly clientAddress: string | null;
+  /** How the client connected to the proxy in front, where a trusted one says so. */
+  readonly forwardedProtocol: "http" | "https" | null;
   readonly arrivedAtMs: number;
 }
 
 export function arrive(request: Request, trustedProxies: Networks): RequestContext {
+  const { address, protocol } = clientOf(request, trustedProxies);
   return {
     request,
     body: bodyOf(request),
     requestId: crypto.randomUUID(),
     trace: continueTrace(request.headers),
-    clientAddress: clientAddressOf(request, trustedProxies),
+    clientAddress: address,
+    forwardedProtocol: protocol,
     arrivedAtMs: steadyNowMs(),
   };
 }

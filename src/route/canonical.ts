@@ -29,9 +29,13 @@ const TWO_READINGS = /%(?:2f|5c|25|3b|3f|23|[01][0-9a-f]|7f)/i;
 /**
  * Splits without `new URL`, which would resolve dot segments and backslashes before anyone has looked. The runtime
  * puts the URL together from the Host field and the request target, so that a path in the first would seem to
- * be one in the second.
+ * be one in the second. `protocol`: where it is known better than from the URL.
  */
-export function readTarget(url: string, hostField: string | null): Result<Target> {
+export function readTarget(
+  url: string,
+  hostField: string | null,
+  protocol = url.slice(0, url.indexOf("://")),
+): Result<Target> {
   const authorityStart = url.indexOf("://") + 3;
   const pathStart = url.indexOf("/", authorityStart);
   const queryStart = url.indexOf("?", authorityStart);
@@ -43,7 +47,6 @@ export function readTarget(url: string, hostField: string | null): Result<Target
   const rawPath = pathStart === -1 || pathStart > pathEnd ? "/" : url.slice(pathStart, pathEnd);
   const path = canonicalPath(rawPath);
   if (!path.ok) return path;
-  const protocol = url.slice(0, authorityStart - 3);
   return pass({ protocol, host, rawPath, path: path.value, query: url.slice(pathEnd) });
 }
 

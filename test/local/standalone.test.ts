@@ -53,21 +53,26 @@ function events(): GatewayEvent[] {
 describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
   it("serves, keeps its data over a restart, and shows its events also while it runs", async () => {
     const first = await start("--demo", "--var", "TRUSTED_PROXIES:127.0.0.1");
-    origin.answers((request, response) =>
-      json(200, { forwardedFor: request.headers["x-forwarded-for"] })(request, response),
-    );
+    origin.answers(({ headers }, response) => {
+      const forwarded = { for: headers["x-forwarded-for"], proto: headers["x-forwarded-proto"] };
+      json(200, forwarded)({} as never, response);
+    });
     const proxied = await integrations(first, DEMO.acme.apiKey, [
       ["X-Forwarded-For", "6.6.6.6, 198.51.100.7"],
+      ["X-Forwarded-Proto", "https"],
     ]);
-    expect([proxied.status, proxied.body]).toEqual([200, '{"forwardedFor":"198.51.100.7"}']);
+    expect([proxied.status, proxied.body]).toEqual([200, '{"for":"198.51.100.7","proto":"https"}']);
     expect((await integrations(first, DEMO.acme.revokedApiKey)).status).toBe(401);
     expect((await post(first)).headers.get("RateLimit")).toMatch(/r=29;/);
     const ids = [proxied.headers.get("X-Request-Id")];
     const seen = await until("the event", () => events().find(({ requestId }) => ids.includes(requestId)));
     expect(seen).toMatchObject({ tenant: "acme", outcome: "forwarded", status: 200 });
 
+    const last = await integrations(first, DEMO.acme.apiKey);
     first.npm.kill("SIGTERM");
     expect(await first.ended).toBe(0);
+    const lastId = last.headers.get("X-Request-Id");
+    expect(events().filter(({ requestId }) => requestId === lastId)).toHaveLength(1);
     const second = await start();
     expect((await integrations(second, DEMO.acme.apiKey)).status).toBe(200);
     expect((await integrations(second, DEMO.acme.revokedApiKey)).status).toBe(401);

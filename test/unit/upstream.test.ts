@@ -1,8 +1,9 @@
+import ipaddr from "ipaddr.js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Config, readConfig } from "../../src/config.ts";
 import type { Env } from "../../src/env.ts";
 import { TimeoutError, within } from "../../src/timeout.ts";
-import { clientAddressOf } from "../../src/upstream/client-address.ts";
+import { clientOf, type Networks } from "../../src/upstream/client-address.ts";
 import { bodyOf, lengthOf, readBody } from "../../src/upstream/request-body.ts";
 import {
   hasPassedHere,
@@ -269,7 +270,7 @@ describe("the client's address", () => {
     ["[::1]:8", "::1"],
     ["192.0.2.7", "192.0.2.7"],
   ])("on plain workerd is the peer %s, whatever the client's headers say", (clientIp, address) => {
-    expect(clientAddressOf(requestWith({ clientIp }, forged), [])).toBe(address);
+    expect(clientOf(requestWith({ clientIp }, forged), []).address).toBe(address);
   });
 
   it.each([
@@ -294,16 +295,32 @@ describe("the client's address", () => {
       TRUSTED_PROXIES: "127.0.0.1, ::1, 10.0.0.0/8",
     } as unknown as Env) as { config: Config };
     const request = requestWith({ clientIp }, forwarded === "" ? {} : { "X-Forwarded-For": forwarded });
-    expect(clientAddressOf(request, config.trustedProxies)).toBe(address);
+    expect(clientOf(request, config.trustedProxies).address).toBe(address);
   });
 
+  it.each([
+    ["127.0.0.1:5", "https", "https"],
+    ["127.0.0.1:5", "HTTP", "http"],
+    ["127.0.0.1:5", "https, http", "https"],
+    ["127.0.0.1:5", "gopher", null],
+    ["127.0.0.1:5", "", null],
+    ["198.51.100.1:5", "https", null],
+  ])(
+    "how it connected is what a trusted proxy says: %s with X-Forwarded-Proto %j: %s",
+    (clientIp, said, protocol) => {
+      const trusted: Networks = [[ipaddr.parse("127.0.0.1"), 32]];
+      const request = requestWith({ clientIp }, said === "" ? {} : { "X-Forwarded-Proto": said });
+      expect(clientOf(request, trusted).protocol).toBe(protocol);
+    },
+  );
+
   it("on Cloudflare is CF-Connecting-IP, which the platform sets", () => {
-    expect(clientAddressOf(requestWith({ country: "DE" }, forged), [])).toBe("203.0.113.9");
-    expect(clientAddressOf(requestWith({ country: "DE" }), [])).toBeNull();
+    expect(clientOf(requestWith({ country: "DE" }, forged), []).address).toBe("203.0.113.9");
+    expect(clientOf(requestWith({ country: "DE" }), []).address).toBeNull();
   });
 
   it("is not known where the platform does not tell: a header proves nothing there", () => {
-    expect(clientAddressOf(requestWith(undefined, forged), [])).toBeNull();
+    expect(clientOf(requestWith(undefined, forged), []).address).toBeNull();
   });
 });
 
