@@ -2,41 +2,38 @@
  * `npm run bench`: what the gateway keeps of what a Worker that only forwards can do, on this machine. Rounds are
  * interleaved, so that whatever else the machine does meets all of them alike; figures are ratios within a round.
  */
-import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import type { Socket, WorkerService } from "../local/capnp.ts";
-import {
-  buildAll,
-  durableObjectBinding,
-  gatewayServices,
-  kvBinding,
-  varBindings,
-  workerService,
-} from "../local/gateway.ts";
 import { parseStrictly, UsageError } from "../local/options.ts";
-import { freePort } from "../local/ports.ts";
 import { UserError } from "../local/project.ts";
 import { runCommand } from "../local/run.ts";
-import { startWorkerd } from "../local/workerd.ts";
+import type { Counts } from "./counting-worker.ts";
 import { keyOf, TOKEN } from "./keys.ts";
-import { type Load, load } from "./load.ts";
-import { startOrigin } from "./origin.ts";
+import { cpuMs, hasWrk, load } from "./load.ts";
+import { hasNginx, LUA_MODULES } from "./nginx.ts";
+import { asJson, asMarkdown, type Measured } from "./report.ts";
+import { type Scene, setScene } from "./scene.ts";
 
 const USAGE = `npm run bench -- [--rounds N] [--seconds S] [--json]      5 rounds of 3 seconds each by default
 
-Needs nginx and wrk (Debian: apt-get install nginx-light wrk), and Linux.
+Needs Linux. Best with nginx, its Lua module, and wrk (Debian: apt-get install nginx-light libnginx-mod-http-lua wrk);
+without them a small server of Node's is the origin, there are no peers, and autocannon sends.
 `;
 const MANY_KEYS = 10_000;
 /** Enough to send each key once: from then on the flood of the last cases does not reach them. */
 const ALL_KEYS_SECONDS = 30;
+/** Far enough below what any of them can do that nothing queues. */
+const MODERATE_PER_SECOND = 200;
 
-interface Case {
-  readonly name: string;
-  readonly about: string;
+interface Case extends Pick<Measured, "name" | "about" | "base"> {
   readonly url: string;
+  readonly pid: number;
+  /** The same case, counted instead of timed; null for what is no gateway. */
+  readonly countingUrl: string | null;
   readonly credentials: readonly string[] | null;
   /** How long before anything is measured, for connections, caches and compiled code. */
   readonly warmUpSeconds: number;
@@ -73,155 +70,146 @@ function positive(name: string, value: string): number {
 }
 
 async function bench({ rounds, seconds, json }: Options, signal: AbortSignal): Promise<void> {
-  for (const tool of ["nginx", "wrk"]) requireTool(tool);
+  // CPU time is read from there.
+  if (!existsSync("/proc/self/stat")) throw new UserError(`This machine has no /proc.\n\n${USAGE}`);
   const folder = await mkdtemp(join(tmpdir(), "bench-"));
-  const gatewayPort = await freePort();
-  const forwardPort = await freePort();
-  const originPort = await freePort();
-  const seederPort = await freePort();
-  const origin = await startOrigin(folder, originPort);
   try {
-    const workers = { forward: "bench/forward-worker.ts", seeder: "bench/seeder.ts" };
-    const build = await buildAll(folder, workers, signal);
-    const originUrl = `http://127.0.0.1:${originPort}`;
-    const forward = {
-      ...workerService(build, "forward", "Only forwards."),
-      bindings: varBindings({ ORIGIN_URL: originUrl }),
-    };
-    const seeder: WorkerService = {
-      ...workerService(build, "seeder", "Seeds."),
-      bindings: [durableObjectBinding("TENANT_AUTHORITY", "TenantAuthority"), kvBinding("CREDENTIALS")],
-    };
-    const socket = (service: string, port: number): Socket => {
-      return { name: service, about: service, address: `127.0.0.1:${port}`, service };
-    };
-    const config = {
-      about: "The benchmark.",
-      workers: [...gatewayServices(build, { ORIGIN_URL: originUrl }), forward, seeder],
-      sockets: [socket("gateway", gatewayPort), socket("forward", forwardPort), socket("seeder", seederPort)],
-      storagePath: join(folder, "storage"),
-    };
-    const workerd = await startWorkerd({
-      stateDir: folder,
-      fileName: "bench.capnp",
-      config,
-      signal,
-      output: "ignore",
-    });
+    const scene = await setScene(folder, MANY_KEYS, signal);
     try {
-      await fetch(`http://127.0.0.1:${seederPort}/?keys=${MANY_KEYS}`, { method: "POST" });
-      const gateway = `http://127.0.0.1:${gatewayPort}`;
-      const cases: Case[] = [
-        {
-          name: "forward",
-          about: "a Worker that only forwards",
-          url: `http://127.0.0.1:${forwardPort}`,
-          warmUpSeconds: 1,
-          credentials: [keyOf(0)],
-        },
-        { name: "warm", about: "one key, warm", url: gateway, warmUpSeconds: 1, credentials: [keyOf(0)] },
-        {
-          name: "warm10k",
-          about: `${MANY_KEYS} keys of one tenant in turn`,
-          url: gateway,
-          warmUpSeconds: ALL_KEYS_SECONDS,
-          credentials: keys(MANY_KEYS),
-        },
-        {
-          name: "token",
-          about: "one OAuth token, warm",
-          url: gateway,
-          warmUpSeconds: 1,
-          credentials: [TOKEN],
-        },
-        {
-          name: "refuseRepeated",
-          about: "one unknown key, again and again",
-          url: gateway,
-          warmUpSeconds: 0,
-          credentials: ["0".repeat(64)],
-        },
-        {
-          name: "refuseDistinct",
-          about: "an unknown key that is new each time",
-          url: gateway,
-          warmUpSeconds: 0,
-          credentials: null,
-        },
-      ];
-      report(cases, await measure(cases, folder, rounds, seconds, workerd.pid), json);
+      const measured = await measure(casesOf(scene), folder, rounds, seconds);
+      console.log(json ? asJson(measured) : asMarkdown(measured, MODERATE_PER_SECOND));
+      if (!json) console.log(`\n${conditions(rounds, seconds)}`);
     } finally {
-      await workerd.stop();
+      await scene.stop();
     }
   } finally {
-    await origin.stop();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-function keys(count: number): string[] {
-  return Array.from({ length: count }, (_, i) => keyOf(i));
+function casesOf({ measured, counting, peers }: Scene): Case[] {
+  const one = [keyOf(0)];
+  const bare = { base: null, countingUrl: null, credentials: one, warmUpSeconds: 1 };
+  const gateway = {
+    base: "forward",
+    url: measured.gateway,
+    pid: measured.pid,
+    countingUrl: counting.gateway,
+    warmUpSeconds: 1,
+  };
+  const many = Array.from({ length: MANY_KEYS }, (_, i) => keyOf(i));
+  const peer = peers && { ...bare, base: "nginx", pid: peers.pid };
+  return [
+    {
+      ...bare,
+      name: "forward",
+      about: "a Worker that only forwards",
+      url: measured.forward,
+      pid: measured.pid,
+    },
+    { ...gateway, name: "warm", about: "one key, warm", credentials: one },
+    {
+      ...gateway,
+      name: "warm10k",
+      about: `${MANY_KEYS} keys of one tenant in turn`,
+      credentials: many,
+      warmUpSeconds: ALL_KEYS_SECONDS,
+    },
+    { ...gateway, name: "token", about: "one OAuth token, warm", credentials: [TOKEN] },
+    {
+      ...gateway,
+      name: "refuseRepeated",
+      about: "one unknown key, again and again",
+      credentials: ["0".repeat(64)],
+      warmUpSeconds: 0,
+    },
+    {
+      ...gateway,
+      name: "refuseDistinct",
+      about: "an unknown key that is new each time",
+      credentials: null,
+      warmUpSeconds: 0,
+    },
+    ...(peers && peer
+      ? [
+          { ...peer, base: null, name: "nginx", about: "nginx that only proxies", url: peers.plain },
+          {
+            ...peer,
+            name: "nginxAuthRequest",
+            about: "nginx with auth_request to a Node service",
+            url: peers.authRequest,
+          },
+          ...(peers.lua === null
+            ? []
+            : [
+                {
+                  ...peer,
+                  name: "nginxLua",
+                  about: "nginx with look-up and counter in Lua",
+                  url: peers.lua,
+                },
+              ]),
+        ]
+      : []),
+  ];
 }
 
-async function measure(cases: Case[], folder: string, rounds: number, seconds: number, pid: number) {
-  const loads = new Map(cases.map(({ name }): [string, Load[]] => [name, []]));
-  for (const { url, credentials, warmUpSeconds } of cases) {
-    if (warmUpSeconds > 0) await load(folder, url, credentials, warmUpSeconds, pid);
-  }
-  for (let round = 0; round < rounds; round++) {
-    for (const { name, url, credentials } of cases) {
-      loads.get(name)?.push(await load(folder, url, credentials, seconds, pid));
-    }
-  }
-  return loads;
-}
-
-function report(cases: Case[], loads: ReadonlyMap<string, Load[]>, json: boolean): void {
-  const rateOf = ({ requests, seconds }: Load) => requests / seconds;
-  const bare = (loads.get("forward") ?? []).map(rateOf);
-  const rows = cases.map(({ name, about }) => {
-    const found = loads.get(name) ?? [];
-    const ratios = found.map((each, i) => rateOf(each) / (bare[i] ?? 1));
+async function measure(
+  cases: readonly Case[],
+  folder: string,
+  rounds: number,
+  seconds: number,
+): Promise<Measured[]> {
+  const measured = cases.map((each) => {
     return {
-      name,
-      about,
-      rate: median(found.map(rateOf)),
-      ratio: median(ratios),
-      range: `${Math.min(...ratios).toFixed(2)} – ${Math.max(...ratios).toFixed(2)}`,
-      cpuMicros: median(found.map(({ cpuMs, requests }) => (cpuMs * 1_000) / requests)),
-      refused: median(found.map(({ refused, requests }) => (100 * refused) / requests)),
+      ...each,
+      full: [] as Measured["full"][number][],
+      moderate: [] as Measured["moderate"][number][],
     };
   });
-  if (json) {
-    const ratios = rows.map(({ name, ratio }) => [name, Number(ratio.toFixed(3))]);
-    console.log(JSON.stringify(Object.fromEntries(ratios)));
-    return;
+  for (const { warmUpSeconds, ...target } of cases) {
+    if (warmUpSeconds > 0) await load(folder, target, warmUpSeconds);
   }
-  console.log("| case | requests/s | of the bare forward: median (range) | CPU µs/request | refused |");
-  console.log("|---|---|---|---|---|");
-  for (const { about, rate, ratio, range, cpuMicros, refused } of rows) {
-    const figures = [
-      rate.toFixed(0),
-      `${ratio.toFixed(2)} (${range})`,
-      cpuMicros.toFixed(0),
-      `${refused.toFixed(0)} %`,
-    ];
-    console.log(`| ${about} | ${figures.join(" | ")} |`);
+  for (let round = 0; round < rounds; round++) {
+    for (const each of measured) {
+      const before = cpuMs(each.pid);
+      const found = await load(folder, each, seconds);
+      each.full.push({ ...found, cpuMs: cpuMs(each.pid) - before });
+    }
+    for (const each of measured) each.moderate.push(await load(folder, each, seconds, MODERATE_PER_SECOND));
   }
+  const counted: Measured[] = [];
+  for (const each of measured) counted.push({ ...each, counts: await count(each, folder, seconds) });
+  return counted;
 }
 
-function median(numbers: number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? (sorted[middle] ?? 0)
-    : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+async function count(
+  { countingUrl, credentials, warmUpSeconds }: Case,
+  folder: string,
+  seconds: number,
+): Promise<Counts | null> {
+  if (countingUrl === null) return null;
+  const target = { url: countingUrl, credentials };
+  if (warmUpSeconds > 0) await load(folder, target, warmUpSeconds);
+  const told = async () => {
+    // Events wait for up to a second to be sent together.
+    await delay(1_500);
+    return (await (await fetch(`${countingUrl}/count`)).json()) as Counts;
+  };
+  await told();
+  const { requests } = await load(folder, target, seconds);
+  const { kvReads, kvWrites, authorityCalls, points } = await told();
+  const per = (calls: number) => (1_000 * calls) / requests;
+  return {
+    kvReads: per(kvReads),
+    kvWrites: per(kvWrites),
+    authorityCalls: per(authorityCalls),
+    points: per(points),
+  };
 }
 
-function requireTool(name: string): void {
-  try {
-    execFileSync("which", [name]);
-  } catch {
-    throw new UserError(`${name} is not installed.\n\n${USAGE}`);
-  }
+function conditions(rounds: number, seconds: number): string {
+  const origin = hasNginx ? "nginx" : "a server of Node's";
+  const lua = LUA_MODULES === null ? " (without Lua)" : "";
+  return `${rounds} rounds of ${seconds} s each; the origin is ${origin}${hasNginx ? lua : ""}, ${hasWrk ? "wrk" : "autocannon"} sends.`;
 }

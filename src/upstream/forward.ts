@@ -28,7 +28,7 @@ export interface OriginAnswer {
   readonly bytesIn: () => number;
 }
 
-export interface AnswerBody {
+interface AnswerBody {
   readonly stream: ReadableStream<Uint8Array>;
   /** Bytes by `Content-Length`; null when chunked. */
   readonly length: number | null;
