@@ -23,7 +23,7 @@ const WORKERS = {
 };
 
 /** A gateway and a Worker that only forwards, in one process. */
-export interface Gateway extends Server {
+interface Gateway extends Server {
   readonly gateway: string;
   readonly forward: string;
 }
