@@ -13,7 +13,14 @@ export interface RelayedAnswer {
 }
 
 /** Connection-level fields (RFC 9110 §7.6.1) that the runtime itself lets through. */
-const HOP_BY_HOP = ["Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Upgrade"];
+const HOP_BY_HOP = [
+  "Connection",
+  "Keep-Alive",
+  "Proxy-Authenticate",
+  "Proxy-Connection",
+  "Transfer-Encoding",
+  "Upgrade",
+];
 
 const CORS_FIELDS = [
   "Access-Control-Allow-Origin",
@@ -58,6 +65,8 @@ function endToEnd(
   const response = new Response(body, { status, statusText, headers: sent, encodeBody: "manual" });
   const { headers } = response;
   for (const name of nominatedBy(sent)) headers.delete(name);
+  // The runtime frames the answer itself; of two framings the length is the wrong one (RFC 9112 §6.3).
+  if (sent.has("Transfer-Encoding")) headers.delete("Content-Length");
   for (const name of HOP_BY_HOP) headers.delete(name);
   return response;
 }

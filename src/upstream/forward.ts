@@ -28,6 +28,9 @@ export interface OriginAnswer {
   readonly bytesIn: () => number;
 }
 
+/** Postiz's refusals of a credential are shorter. */
+export const MAX_REFUSAL_BYTES = 256;
+
 interface AnswerBody {
   readonly stream: ReadableStream<Uint8Array>;
   /** Bytes by `Content-Length`; null when chunked. */
@@ -41,17 +44,21 @@ export type FetchOrigin = (url: string, init: RequestInit) => Promise<Response>;
 export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promise<Result<OriginAnswer>> {
   const abort = new AbortController();
   const watch = new Stopwatch(call.timeoutMs, () => abort.abort());
+  let answering = false;
+  // Once the answer has begun, what the origin still reads is not what it is waited for.
+  const turn = (work: () => void) => (answering ? undefined : work());
   const upload = call.body?.relay({
     maxBytes: call.maxBodyBytes,
     sourceIdleMs: call.timeoutMs,
-    ...(!call.strict && { sinkWatch: watch }),
+    ...(!call.strict && {
+      sinkWatch: { start: () => turn(() => watch.start()), stop: () => turn(() => watch.stop()) },
+    }),
   });
   // An upload over a slow line is not cut off: the origin's time runs while it is the origin that is waited for.
   if (upload === undefined || call.strict) watch.start();
-  else upload.ended.then(() => watch.start());
+  else upload.ended.then(() => turn(() => watch.start()));
   let bytesIn = 0;
   let cutShort: RelayEnd["outcome"] | null = null;
-  let answering = false;
   upload?.ended.then(({ bytes, outcome }) => {
     bytesIn = bytes;
     // An origin that stops reading may still be answering: 413, for example.
@@ -79,9 +86,7 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
       await response.body?.cancel();
       return deny(reason, `The call to the origin ended with status ${response.status}`);
     }
-    // An origin that fails right after its head would leave the client without a status, were it sent on at once.
-    watch.start();
-    const body = call.method === "HEAD" ? null : await beginBody(response);
+    const body = call.method === "HEAD" ? null : await beginBody(response, watch, call);
     return pass({ response, body, bytesIn: () => bytesIn });
   } catch (error) {
     if (watch.expired && upload?.waitsFor() === "source" && !call.body?.readToItsEnd)
@@ -94,15 +99,35 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
   }
 }
 
-async function beginBody({ body: stream, headers }: Response): Promise<AnswerBody | null> {
+/**
+ * An origin that fails right after its head would leave the client without a status, were it sent on at once. What may
+ * be a refusal of the credential is waited for to its end.
+ */
+async function beginBody(
+  { body: stream, headers, status }: Response,
+  watch: Stopwatch,
+  { strict }: OriginCall,
+): Promise<AnswerBody | null> {
   if (stream === null) return null;
-  const length = lengthOf(headers);
+  const length = answerLength(headers);
   if (length === null || length === 0) return { stream, length, head: null };
+  if (!strict) watch.start();
+  const enough = status === 401 && length <= MAX_REFUSAL_BYTES ? length : 1;
   const reader = stream.getReader();
-  const { value } = await reader.read();
+  let head = new Uint8Array();
+  while (head.byteLength < enough) {
+    const { value } = await reader.read();
+    if (value === undefined)
+      throw new Error(`the body ended after ${head.byteLength} of its ${length} bytes`);
+    head = head.byteLength === 0 ? value : new Uint8Array([...head, ...value]);
+  }
   reader.releaseLock();
-  if (value === undefined) throw new Error(`the body ended before the first of its ${length} bytes`);
-  return { stream, length, head: value };
+  return { stream, length, head };
+}
+
+/** Null where it is chunked, whatever else it says (RFC 9112 §6.3). */
+function answerLength(headers: Headers): number | null {
+  return headers.has("Transfer-Encoding") ? null : lengthOf(headers);
 }
 
 /**

@@ -28,8 +28,8 @@ export interface RelayLimits {
   /** Most bytes that may pass; 0 for no limit. */
   readonly maxBytes?: number;
   /** Runs while the sink takes its time, and only then. */
-  readonly sinkWatch?: Stopwatch;
-  /** Aborts when whoever reads from the sink is gone, which a waiting relay would not notice otherwise. */
+  readonly sinkWatch?: Pick<Stopwatch, "start" | "stop">;
+  /** Aborts when whoever reads from the sink is gone, which a relay that waits for either side would not notice otherwise. */
   readonly sinkGone?: AbortSignal;
   /** Is waited for between the last byte and the end. */
   readonly beforeEnd?: () => Promise<void>;
@@ -58,6 +58,9 @@ async function pump(
   const reader = source.getReader({ mode: "byob" });
   const writer = sink.getWriter();
   const cancel = () => void reader.cancel().catch(() => {});
+  const gone = new Promise<boolean>((resolve) => {
+    sinkGone?.addEventListener("abort", () => resolve(false), { once: true });
+  });
   const sourceWatch = sourceIdleMs > 0 ? new Stopwatch(sourceIdleMs, cancel) : null;
   sinkGone?.addEventListener("abort", cancel);
   let buffer = new Uint8Array(chunkBytes);
@@ -73,13 +76,16 @@ async function pump(
   const give = async (work: Promise<void>): Promise<boolean> => {
     onTurn("sink");
     sinkWatch?.start();
-    const taken = await work.then(
+    const taken = work.then(
       () => true,
       () => false,
     );
+    // Nobody may ever read what was written, and then it is never taken, nor refused.
+    const isTaken = await (sinkGone === undefined ? taken : Promise.race([taken, gone]));
     sinkWatch?.stop();
-    return taken;
+    return isTaken;
   };
+  if (sinkGone?.aborted) return end("sink_failed");
   if (head !== undefined) {
     bytes += head.byteLength;
     if (!(await give(writer.write(head)))) return end("sink_failed");

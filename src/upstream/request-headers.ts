@@ -80,10 +80,14 @@ export function nominatedBy(headers: Headers): ReadonlySet<string> {
     connection
       .toLowerCase()
       .split(",")
-      .map((name) => name.trim()),
+      .map((name) => name.trim())
+      // Empty elements are allowed (RFC 9110 §5.6.1), and what is no name names nothing.
+      .filter((name) => TOKEN.test(name)),
   );
 }
 
+/** RFC 9110 §5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 const NONE: ReadonlySet<string> = new Set();
 
 /** `X_Real_IP` is `X-Real-IP` to servers that follow CGI naming. */

@@ -1,4 +1,5 @@
 /** What happens when the origin, or the client, does not keep to its part. */
+import { once } from "node:events";
 import { connect } from "node:net";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -150,6 +151,38 @@ describe("in front of an origin that misbehaves", () => {
     const names = [...received.headers.keys()];
     expect(names.filter((name) => /^(x-private|proxy-authenticate)$/.test(name))).toEqual([]);
     expect(received.headers.get("Keep-Alive")).not.toBe("timeout=5");
+  });
+
+  it("believes the chunks, not the length, of an answer that has both", async () => {
+    const head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    origin.behave((socket) => socket.end(`${head}5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n`));
+    const received = await get();
+    expect([received.status, received.body, received.cutShort]).toEqual([200, "hello world", false]);
+    const toHead = await gateway.send({ method: "HEAD", path: "/public/v1/users", authorization: key });
+    expect([toHead.status, toHead.headers.get("Content-Length")]).toEqual([200, null]);
+  });
+
+  it("takes a Connection field with empty and impossible elements for what it is", async () => {
+    const fields = 'Connection: close, , "bad token", x y, X-Private\r\nX-Private: 1\r\nContent-Length: 2';
+    origin.behave((socket) => socket.end(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\nok`));
+    const received = await get();
+    expect([received.status, received.body, received.headers.has("X-Private")]).toEqual([200, "ok", false]);
+  });
+
+  it("hears a refusal of the credential that comes in pieces", async () => {
+    const body = '{"msg":"Invalid API key"}';
+    origin.behave((socket) => {
+      socket.write(`HTTP/1.1 401 Unauthorized\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 7)}`);
+      setTimeout(() => socket.end(body.slice(7)), 20);
+    });
+    const before = origin.received.length;
+    const received = await gateway.send({
+      path: "/public/v1/users",
+      authorization: await gateway.tenant("in-pieces"),
+    });
+    expect([received.status, received.body]).toEqual([401, body]);
+    const asked = Buffer.concat(origin.received.slice(before)).toString();
+    expect(asked.match(/^GET \/public\/v1\/is-connected /gm)).toHaveLength(1);
   });
 
   it("breaks a chunked answer off without its end, so that half an answer never looks whole", async () => {
@@ -366,6 +399,25 @@ describe("in front of an origin that misbehaves", () => {
     } finally {
       await patient.stop();
     }
+  });
+
+  it("keeps the event of a request whose client has reset the connection before the answer began", async () => {
+    let answer: () => void = () => {};
+    origin.behave((socket) => {
+      answer = () => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nfirst");
+    });
+    const arrivedBefore = origin.received.length;
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(`GET /public/v1/notifications HTTP/1.1\r\nHost: gw\r\nAuthorization: ${key}\r\n\r\n`);
+    await until("the request at the origin", () => origin.received.length > arrivedBefore);
+    socket.resetAndDestroy();
+    await once(socket, "close");
+    answer();
+    const event = await until("its event", () =>
+      gateway.events.find(({ route }) => route === "/notifications"),
+    );
+    expect(event).toMatchObject({ outcome: "forwarded", source: "client" });
   });
 
   it("says so in the event when the client leaves in the middle of an answer, and lets the origin go", async () => {
