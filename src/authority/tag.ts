@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import { base62 } from "../base62.ts";
 
-const BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const LENGTH = 16;
 
 /**
@@ -9,11 +9,5 @@ const LENGTH = 16;
  */
 export function tagOf(tenantId: string): string {
   const digest = createHash("sha256").update(tenantId).digest("hex");
-  let bits = BigInt(`0x${digest.slice(0, 24)}`) >> 1n;
-  let tag = "";
-  for (let i = 0; i < LENGTH; i++) {
-    tag = (BASE62[Number(bits % 62n)] ?? "") + tag;
-    bits /= 62n;
-  }
-  return tag;
+  return base62(BigInt(`0x${digest.slice(0, 24)}`) >> 1n, LENGTH);
 }
