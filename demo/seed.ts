@@ -23,6 +23,9 @@ export async function seedDemo(env: SeedEnv): Promise<void> {
   await acme.putKey({ digest: digestOf(DEMO.acme.revokedApiKey), keyId: "demo-revoked" });
   await acme.revokeKey(digestOf(DEMO.acme.revokedApiKey));
 
+  // Gateway keys of acme's are swapped for its Postiz key. Without SEALING_KEY it has none, and can do without.
+  await acme.setOriginKey(DEMO.acme.apiKey, "demo");
+
   const lapsed = env.TENANT_AUTHORITY.getByName(tagOf("lapsed"));
   await lapsed.putTenant({
     id: "lapsed",

@@ -1,6 +1,6 @@
 /** The demo around the gateway: the stand-in origin, the seeding, and what to try. */
 import { type RequestOptions, request } from "node:http";
-import { DEMO } from "../demo/tenants.ts";
+import { DEMO, DEMO_SECRETS } from "../demo/tenants.ts";
 import type { Socket, WorkerService } from "./capnp.ts";
 import { type Build, durableObjectBinding, kvBinding, varBindings, workerService } from "./gateway.ts";
 import { UserError } from "./project.ts";
@@ -9,7 +9,12 @@ import { UserError } from "./project.ts";
 export const DEMO_WORKERS = { origin: "demo/origin.ts", seeder: "demo/seeder.ts" };
 
 /** What the demo sets, over wrangler.toml and under the command line. */
-export const DEMO_VARS = { SUBSCRIPTIONS: "required", API_LIMIT: "30" };
+export const DEMO_VARS = {
+  SUBSCRIPTIONS: "required",
+  API_LIMIT: "30",
+  KEY_MAC_SECRET: DEMO_SECRETS.keyMac,
+  SEALING_KEY: DEMO_SECRETS.sealing,
+};
 
 const REQUEST_TIMEOUT_MS = 10_000;
 

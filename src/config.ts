@@ -3,7 +3,22 @@
  * first bad value makes the whole configuration invalid, because a half-configured gateway is worse than none.
  */
 import ipaddr from "ipaddr.js";
+import {
+  aes256Key,
+  type ConfigProblem,
+  httpUrl,
+  InvalidVariable,
+  integer,
+  longSecret,
+  oneOf,
+  quoted,
+  textOf,
+  type Variable,
+  visibleAscii,
+} from "./config-values.ts";
 import type { Env } from "./env.ts";
+import type { MacSecrets } from "./gateway-key/format.ts";
+import type { SealingKeys } from "./gateway-key/seal.ts";
 import type { Networks } from "./upstream/client-address.ts";
 
 export interface Config {
@@ -38,6 +53,18 @@ export interface Config {
   /** Proxies in front of the gateway on plain workerd; on Cloudflare there are none. */
   readonly trustedProxies: Networks;
   readonly logEveryRequest: boolean;
+  /** Null: gateway keys can't be made, and those that exist are looked up in KV. */
+  readonly macSecrets: MacSecrets | null;
+  /** Null: tenants' own Postiz keys can't be kept, nor used. */
+  readonly sealingKeys: SealingKeys | null;
+  /** Who may call the admin API; null: nobody, it is not there. */
+  readonly admin: AdminConfig | null;
+}
+
+export interface AdminConfig {
+  readonly token: string | null;
+  /** Cloudflare Access in front of the admin API: the team's URL, and the application's audience. */
+  readonly access: { readonly team: string; readonly audience: string } | null;
 }
 
 export interface Rfc7662Config {
@@ -48,13 +75,6 @@ export interface Rfc7662Config {
   readonly tenantClaim: string;
   /** Null: answers are plain JSON. Otherwise only signed ones count (RFC 9701). */
   readonly signed: { readonly jwksUrl: string; readonly issuer: string; readonly audience: string } | null;
-}
-
-/** A variable that can't be used: which, what it held (never of a secret), what it may hold. */
-export interface ConfigProblem {
-  readonly variable: string;
-  readonly found: string;
-  readonly allowed: string;
 }
 
 export type ConfigResult =
@@ -69,17 +89,6 @@ export function readConfig(env: Env): ConfigResult {
     throw error;
   }
 }
-
-class InvalidVariable extends Error {
-  readonly problem: ConfigProblem;
-  constructor(variable: string, found: string, allowed: string) {
-    super(variable);
-    this.problem = { variable, found, allowed };
-  }
-}
-
-type Variable = { [Name in keyof Env]: Env[Name] extends string | undefined ? Name : never }[keyof Env] &
-  string;
 
 /** Every variable and secret there is. */
 export const VARIABLES = Object.keys({
@@ -108,6 +117,13 @@ export const VARIABLES = Object.keys({
   CORS_ORIGINS: true,
   TRUSTED_PROXIES: true,
   LOG_REQUESTS: true,
+  KEY_MAC_SECRET: true,
+  KEY_MAC_SECRET_PREVIOUS: true,
+  SEALING_KEY: true,
+  SEALING_KEY_PREVIOUS: true,
+  ADMIN_TOKEN: true,
+  ACCESS_TEAM: true,
+  ACCESS_AUD: true,
 } satisfies Record<Variable, true>);
 
 /**
@@ -149,6 +165,9 @@ function parse(env: Env): Config {
     corsOrigins: corsOrigins(env),
     trustedProxies: trustedProxies(env),
     logEveryRequest: oneOf(env, "LOG_REQUESTS", ["refusals", "all"]) === "all",
+    macSecrets: rotating(longSecret, env, "KEY_MAC_SECRET"),
+    sealingKeys: rotating(aes256Key, env, "SEALING_KEY"),
+    admin: admin(env),
   };
 }
 
@@ -164,20 +183,6 @@ function requireBindings(env: Env): void {
       throw new InvalidVariable(name, "nothing", `a Durable Object binding of class ${className}`);
   }
 }
-
-/**
- * Text of a variable, or null where it is not set. Empty means not set: dashboards and shells cannot easily say
- * the difference. wrangler.toml may hold numbers, which arrive as such.
- */
-function textOf(env: Env, name: Variable): string | null {
-  const value: unknown = env[name];
-  if (value === undefined || value === "") return null;
-  if (typeof value === "string") return value;
-  if (typeof value === "number") return String(value);
-  throw new InvalidVariable(name, value === null ? "null" : `a value of type ${typeof value}`, "text");
-}
-
-const quoted = (text: string): string => (text === "" ? "nothing" : JSON.stringify(text));
 
 function originUrl(env: Env): URL {
   const allowed = 'an absolute http(s) URL without query, fragment or user name, such as "https://host/api"';
@@ -203,6 +208,31 @@ function originAccess(env: Env): Config["originAccess"] {
   if (clientId === null && clientSecret === null) return null;
   const missing = clientId === null ? "ORIGIN_ACCESS_CLIENT_ID" : "ORIGIN_ACCESS_CLIENT_SECRET";
   throw new InvalidVariable(missing, "nothing", "both halves of the service token, or neither");
+}
+
+/** A secret, and the one before it, which may be kept for what was made under it. */
+function rotating<T>(
+  read: (env: Env, name: Variable) => T | null,
+  env: Env,
+  name: "KEY_MAC_SECRET" | "SEALING_KEY",
+): { readonly current: T; readonly previous: T | null } | null {
+  const current = read(env, name);
+  const previous = read(env, `${name}_PREVIOUS`);
+  if (current !== null) return { current, previous };
+  if (previous === null) return null;
+  throw new InvalidVariable(name, "nothing", `a value, with ${name}_PREVIOUS set`);
+}
+
+function admin(env: Env): AdminConfig | null {
+  const token = longSecret(env, "ADMIN_TOKEN");
+  const team = httpUrl(env, "ACCESS_TEAM");
+  const audience = visibleAscii(env, "ACCESS_AUD");
+  if ((team === null) !== (audience === null)) {
+    const missing = team === null ? "ACCESS_TEAM" : "ACCESS_AUD";
+    throw new InvalidVariable(missing, "nothing", "both of ACCESS_TEAM and ACCESS_AUD, or neither");
+  }
+  const access = team === null || audience === null ? null : { team: new URL(team).origin, audience };
+  return token === null && access === null ? null : { token, access };
 }
 
 /** Null in mode `probe`. */
@@ -253,44 +283,6 @@ function signedAnswers(env: Env): Rfc7662Config["signed"] {
   }).find(([, value]) => value === null);
   const allowed = "all three of INTROSPECTION_JWKS_URL, _ISSUER and _AUDIENCE, or none";
   throw new InvalidVariable(missing?.[0] ?? "", "nothing", allowed);
-}
-
-function httpUrl(env: Env, name: Variable): string | null {
-  const text = textOf(env, name);
-  if (text === null) return null;
-  const url = URL.canParse(text) ? new URL(text) : null;
-  if (url !== null && /^https?:$/.test(url.protocol) && !url.username && !url.password) return text;
-  const found = text.includes("@") ? 'something with an "@"' : quoted(text);
-  throw new InvalidVariable(name, found, "an absolute http(s) URL without a user name");
-}
-
-/** For secrets: what was found is never said. */
-function visibleAscii(env: Env, name: Variable): string | null {
-  const text = textOf(env, name);
-  if (text !== null && !/^[\x21-\x7e]+$/.test(text)) {
-    throw new InvalidVariable(name, `a value of ${text.length} characters`, "visible ASCII characters only");
-  }
-  return text;
-}
-
-function integer(
-  env: Env,
-  name: Variable,
-  { byDefault, min, max }: { byDefault: number; min: number; max: number },
-): number {
-  const text = textOf(env, name);
-  if (text === null) return byDefault;
-  const parsed = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (parsed >= min && parsed <= max) return parsed;
-  throw new InvalidVariable(name, quoted(text), `a whole number from ${min} to ${max}`);
-}
-
-/** The first of `allowed` is the default. */
-function oneOf<T extends string>(env: Env, name: Variable, allowed: readonly [T, ...T[]]): T {
-  const text = textOf(env, name);
-  const found = text === null ? allowed[0] : allowed.find((candidate) => candidate === text);
-  if (found !== undefined) return found;
-  throw new InvalidVariable(name, quoted(text ?? ""), allowed.map(quoted).join(" or "));
 }
 
 function corsOrigins(env: Env): ReadonlySet<string> {

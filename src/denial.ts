@@ -48,6 +48,8 @@ const SPECS = {
   key_disabled: client(401, "The API key is disabled"),
   token_inactive: client(401, "The OAuth token is not active"),
   subscription_inactive: client(401, "The organization has no active subscription"),
+  scope_insufficient: client(403, "The key's scopes do not cover this operation"),
+  network_not_allowed: client(403, "The key may not be used from this network"),
   path_unknown: client(404, "There is nothing at this path"),
   method_not_allowed: client(405, "The method is not allowed here"),
   body_too_large: client(413, "The request body is too large"),
@@ -67,6 +69,8 @@ const SPECS = {
   authority_unavailable: gateway(503, "The tenant's authority did not answer"),
   credentials_unavailable: gateway(503, "The credential store did not answer"),
   introspection_unavailable: gateway(503, "Whether the credential is active could not be found out"),
+  origin_key_missing: gateway(503, "The tenant's own Postiz key has not been given to the gateway"),
+  origin_key_rejected: upstream(503, "Postiz does not accept the tenant's own key", "http_request_denied"),
   config_invalid: gateway(503, "The gateway's configuration is not valid", "proxy_configuration_error"),
   origin_timeout: upstream(504, "The origin did not answer in time", "http_response_timeout"),
   loop_detected: gateway(508, "The request has passed this gateway before", "proxy_loop_detected"),
@@ -82,6 +86,8 @@ export interface Denial {
   readonly detail: string;
   /** True where the caller presented an OAuth token: Postiz words those refusals differently. */
   readonly aboutToken?: boolean;
+  /** What the operation would have taken, on 403 for scopes. */
+  readonly scope?: string;
   /** Seconds until it makes sense to try again. */
   readonly retryAfterSeconds?: number;
   /** State of the policy that refused. */

@@ -33,6 +33,7 @@ export function compose(env: Env, config: Config): Deps {
     inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, steadyNowMs),
     flood: new FloodShield(env.FLOOD),
     learns: config.learnFromOrigin,
+    macSecrets: config.macSecrets,
     introspectionTimeoutMs,
     fetchOrigin,
     // A service binding leads to its Worker whatever the host in the URL.

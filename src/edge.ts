@@ -59,7 +59,7 @@ async function dispatch(
   const deps = depsFor(isolate, target);
   if (isGatewayPath(target.path)) {
     event.route = "/_gateway";
-    const response = await answerOwn(context, target, deps, env);
+    const response = await answerOwn(context, target, deps, env, waitUntil);
     return response.ok ? pass({ kind: "answered", response: response.value }) : response;
   }
   if ("reason" in deps) return { ok: false, denial: deps };

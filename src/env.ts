@@ -49,4 +49,11 @@ export interface Env {
   readonly CORS_ORIGINS?: string;
   readonly TRUSTED_PROXIES?: string;
   readonly LOG_REQUESTS?: string;
+  readonly KEY_MAC_SECRET?: string;
+  readonly KEY_MAC_SECRET_PREVIOUS?: string;
+  readonly SEALING_KEY?: string;
+  readonly SEALING_KEY_PREVIOUS?: string;
+  readonly ADMIN_TOKEN?: string;
+  readonly ACCESS_TEAM?: string;
+  readonly ACCESS_AUD?: string;
 }

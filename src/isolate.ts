@@ -1,5 +1,6 @@
 /** What an isolate makes of its environment, once: a valid configuration with all that hangs on it, or a problem. */
-import { type ConfigProblem, readConfig, VARIABLES } from "./config.ts";
+import { readConfig, VARIABLES } from "./config.ts";
+import type { ConfigProblem } from "./config-values.ts";
 import type { Denial } from "./denial.ts";
 import { compose, type Deps } from "./deps.ts";
 import type { Env } from "./env.ts";

@@ -16,7 +16,7 @@ import type { Principal } from "./principal/principal.ts";
 import { decideRate, type RateDecision } from "./quota/decide-rate.ts";
 import { quotaAfter, settlementOf } from "./quota/origin-limit.ts";
 import { POLICIES } from "./quota/policy.ts";
-import type { RequestContext } from "./request-context.ts";
+import { countryOf, type RequestContext } from "./request-context.ts";
 import type { Target } from "./route/canonical.ts";
 import { type ProtectedRoute, resolveRoute, type UnprotectedRoute } from "./route/route.ts";
 import type { EventDraft } from "./telemetry/event-draft.ts";
@@ -71,7 +71,7 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
   const { principal, quota } = admitted.value;
   const origin = await carry(passage, {
     url: deps.config.originBase + route.path + route.query,
-    authorization: credential.value.secret,
+    authorization: principal.originKey ?? credential.value.secret,
     body: body.value,
     timeoutMs,
     strict: countedByOrigin,
@@ -82,6 +82,11 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
     passage.waitUntil(deps.authority.settle(principal.tag, settlement));
   }
   const about = refusalOf(origin.value);
+  if (about === "credential" && principal.originKey !== null) {
+    await origin.value.response.body?.cancel();
+    const detail = "Postiz refused the tenant's own key: give the gateway the current one";
+    return deny("origin_key_rejected", detail, { owner: event.owner });
+  }
   // Before the answer, so that the gateway knows from the next request on.
   if (about !== null) await heed(passage, about, credential.value, principal);
   const answer = relayAnswer(origin.value, context.request, timeoutMs);
@@ -115,6 +120,8 @@ async function admit(
       policy: operation.policy,
       nonce: context.requestId,
       settleWithinMs,
+      scope: operation.scope,
+      country: countryOf(context.request),
       clientAddress: context.clientAddress,
       waitUntil,
       onDecision: (by) => {
@@ -127,7 +134,7 @@ async function admit(
   const { tenantId, keyId, grant } = principal.value;
   event.owner = { tenantId, keyId };
   event.stale = grant.stale ?? false;
-  const entitlement = entitle(principal.value, deps.config, deps.nowMs());
+  const entitlement = entitle(principal.value, operation.scope, deps.config, deps.nowMs());
   return entitlement.ok ? decideRate(entitlement.value) : entitlement;
 }
 

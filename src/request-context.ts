@@ -29,3 +29,8 @@ export function arrive(request: Request, trustedProxies: Networks): RequestConte
     arrivedAtMs: steadyNowMs(),
   };
 }
+
+/** ISO 3166-1 alpha-2; empty where the platform does not tell. */
+export function countryOf({ cf }: Request): string {
+  return (cf?.["country"] as string | undefined) ?? "";
+}

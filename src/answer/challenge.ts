@@ -9,6 +9,8 @@ const REALM = 'Bearer realm="Postiz API"';
  */
 export function bearerChallenge(denial: Denial | null): string {
   if (denial === null) return REALM;
+  // §3.1: the token is good, for something else.
+  if (denial.scope !== undefined) return `${REALM}, error="insufficient_scope", scope="${denial.scope}"`;
   const blameless = denial.reason === "credential_missing" || denial.reason === "subscription_inactive";
   return blameless ? REALM : `${REALM}, error="invalid_token"`;
 }

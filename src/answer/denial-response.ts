@@ -43,7 +43,9 @@ function denialHeaders(denial: Denial, requestId: string): Headers {
   const { status, proxyError } = DENIAL_SPECS[denial.reason];
   const headers = new Headers({ "Cache-Control": "no-store", "X-Request-Id": requestId });
   headers.set("Proxy-Status", `${PSEUDONYM}; error=${proxyError}; details="${denial.reason}"`);
-  if (status === 401) headers.set("WWW-Authenticate", bearerChallenge(denial));
+  if (status === 401 || denial.scope !== undefined) {
+    headers.set("WWW-Authenticate", bearerChallenge(denial));
+  }
   if (status === 429 || status === 503) headers.set("Retry-After", String(denial.retryAfterSeconds ?? 60));
   if (denial.allow !== undefined) headers.set("Allow", denial.allow.join(", "));
   setRateHeaders(headers, denial.quota ?? null, false);

@@ -12,7 +12,7 @@ export interface CredentialRecord {
   readonly v: typeof RECORD_VERSION;
   readonly tenantId: string;
   readonly keyId: string;
-  readonly kind: "api_key" | "oauth_token";
+  readonly kind: "api_key" | "oauth_token" | "gateway_key";
   readonly state: RecordState;
   /** Grows with every change of the credential. */
   readonly generation: number;

@@ -88,12 +88,12 @@ export class Introspections {
 
   /**
    * Tokens live on answers that age; keys are good until somebody says no. Appoints whoever asks (`nonce`) if there
-   * is something to find out.
+   * is something to find out; nobody where there is no nonce.
    */
   standing(
     digest: string,
     kind: CredentialRecord["kind"],
-    nonce: string,
+    nonce: string | null,
     rule: IntrospectionRule,
     nowMs: number,
   ): Standing {
@@ -101,7 +101,7 @@ export class Introspections {
     const row = this.#row(digest) ?? NEVER_ASKED;
     const { generation } = row;
     if (!ages && row.active !== 0) return { ...USABLE, generation };
-    const appoint = () => this.#appoint(digest, row, nonce, rule, nowMs);
+    const appoint = () => nonce !== null && this.#appoint(digest, row, nonce, rule, nowMs);
     const isActive = row.active === 1 && (row.expires_at_ms === null || nowMs < row.expires_at_ms);
     const found = isActive
       ? standingOfAnswer(row, rule, nowMs, appoint)
@@ -139,6 +139,14 @@ export class Introspections {
       mirrored_at_ms: mirror ? nowMs : row.mirrored_at_ms,
     });
     return { counts: true, mirror, generation: generation + 1 };
+  }
+
+  /** What was said so far counts no more: it has to be said anew. Whether there was anything. */
+  forget(digest: string): boolean {
+    const row = this.#row(digest);
+    if (row === null) return false;
+    this.#write(digest, { ...NEVER_ASKED, generation: row.generation + 1 });
+    return true;
   }
 
   /** Whether whoever asks is to introspect: nobody is at it, and it is not too early. An ask that is repeated stays so. */

@@ -2,10 +2,14 @@
  * Who may pass: the decision about one request, made on the tenant's rows and counted in its ledger. Synchronous
  * and without a clock of its own, so that no other ask comes in between and any schedule can be replayed.
  */
+import { isAllowedFrom } from "../entitlement/networks.ts";
+import { allows } from "../entitlement/scopes.ts";
 import { isEntitled, type Subscription, type SubscriptionRule } from "../entitlement/subscription.ts";
-import { POLICIES, policyFor } from "../quota/policy.ts";
+import type { SealingKeys } from "../gateway-key/seal.ts";
+import { POLICIES, type PolicyName, policyFor, type Quota } from "../quota/policy.ts";
 import type { IntrospectionRule, Introspections, Standing } from "./introspections.ts";
 import type { Ledger } from "./ledger.ts";
+import type { OriginKeys } from "./origin-key.ts";
 import {
   CLOCK_MARGIN_MS,
   type Grant,
@@ -15,35 +19,57 @@ import {
   type Settlement,
   type Verdict,
 } from "./protocol.ts";
-import type { Key, Registry, Tenant } from "./registry.ts";
+import { type Key, type Registry, type Tenant, UNKNOWN_SUBSCRIPTION } from "./registry.ts";
 
 /** What of the configuration bears on leases. */
 export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
   readonly postsPerHour: number;
   /** How long (ms) after its ask a grant may be used. */
   readonly authorityTimeoutMs: number;
+  readonly sealingKeys: SealingKeys | null;
 }
 
 /** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
 const UNSUBSCRIBED_FOR_MS = 60_000;
 
-export const UNKNOWN_SUBSCRIPTION: Subscription = { status: "unknown", currentPeriodEndMs: null };
+/** Without a nonce it is only looked at. */
+type Asked = Omit<LeaseAsk, "nonce"> & { readonly nonce: string | null };
 
 export class Leases {
   readonly #registry: Registry;
   readonly #ledger: Ledger;
   readonly #introspections: Introspections;
+  readonly #originKeys: OriginKeys;
 
-  constructor(registry: Registry, ledger: Ledger, introspections: Introspections) {
+  constructor(registry: Registry, ledger: Ledger, introspections: Introspections, originKeys: OriginKeys) {
     this.#registry = registry;
     this.#ledger = ledger;
     this.#introspections = introspections;
+    this.#originKeys = originKeys;
   }
 
   lease(ask: LeaseAsk, rule: LeaseRule, nowMs: number): Grant {
     const tenant = this.#registry.tenant();
-    const key = tenant?.id === ask.tenantId ? this.#registry.key(ask.digest) : null;
+    const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
+    const key = isMeant ? this.#registry.key(ask.digest) : null;
     if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
+    const grant = this.#decide(ask, tenant, key, rule, nowMs);
+    if (grant.verdict === "granted") {
+      this.#registry.noteUse(key.digest, { atMs: nowMs, country: ask.country ?? "" });
+    }
+    return { ...grant, tenantId: tenant.id };
+  }
+
+  /** What a lease would answer, without one: nothing is counted, nobody is appointed. */
+  look(ask: Omit<LeaseAsk, "nonce">, rule: LeaseRule, nowMs: number): Grant {
+    const tenant = this.#registry.tenant();
+    const key = this.#registry.key(ask.digest);
+    if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
+    const { originKey: _, ...grant } = this.#decide({ ...ask, nonce: null }, tenant, key, rule, nowMs);
+    return { ...grant, tenantId: tenant.id };
+  }
+
+  #decide(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
     const unusable = refusalOf(key, nowMs);
     if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
     const standing = this.#introspections.standing(key.digest, key.kind, ask.nonce, rule, nowMs);
@@ -59,9 +85,27 @@ export class Leases {
     if (!isEntitled(subscription, rule, nowMs)) {
       return { ...refusal("subscription_inactive", key.keyId, subscription), generation, refresh };
     }
+    const beyond = beyondKey(key, ask);
+    if (beyond !== null) return { ...refusal(beyond, key.keyId, subscription), generation, refresh };
+    const originKey = key.kind === "gateway_key" ? this.#originKeys.open(rule.sealingKeys) : null;
+    if (originKey !== null && originKey.is !== "here") {
+      return { ...refusal(NO_ORIGIN_KEY[originKey.is], key.keyId, subscription), generation, refresh };
+    }
     const grant = this.#grantToken(ask, { ...tenant, subscription }, key, rule, nowMs);
-    const usableForMs = Math.min(grant.usableForMs, (untilMs ?? Number.POSITIVE_INFINITY) - nowMs);
-    return { ...grant, usableForMs, generation, refresh, stale };
+    const never = Number.POSITIVE_INFINITY;
+    const usableForMs = Math.min(
+      grant.usableForMs,
+      (untilMs ?? never) - nowMs,
+      (key.expiresAtMs ?? never) - nowMs,
+    );
+    const swapped = originKey !== null && { originKey: originKey.secret };
+    return { ...grant, usableForMs, generation, refresh, stale, ...swapped };
+  }
+
+  /** What is left of a policy to a key. */
+  quota(name: PolicyName, tenant: Tenant, key: Key | null, rule: LeaseRule, nowMs: number): Quota {
+    const policy = policyFor(name, rule, tenant.limits, key?.limits ?? {});
+    return this.#ledger.look(policy, POLICIES[name].per === "tenant" ? "" : (key?.keyId ?? ""), nowMs).quota;
   }
 
   /** What became of a token that the origin counts. */
@@ -77,21 +121,27 @@ export class Leases {
     return latestMs > nowMs - CLOCK_MARGIN_MS ? latestMs + CLOCK_MARGIN_MS : nowMs;
   }
 
-  #grantToken(ask: LeaseAsk, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
+  #grantToken(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
     const { per, countedByOrigin } = POLICIES[ask.policy];
     const usableUntilMs = nowMs + rule.authorityTimeoutMs;
-    const { granted, quota } = this.#ledger.take(
-      {
-        nonce: ask.nonce,
-        policy: policyFor(ask.policy, rule, tenant.limits, key.limits),
-        partition: per === "tenant" ? "" : key.keyId,
-        usableUntilMs,
-        // Postiz counts a request when it has read it, which may be any time until it answers; limits that are
-        // the gateway's alone count from when the gateway admits.
-        reachesOriginUntilMs: countedByOrigin ? usableUntilMs + ask.settleWithinMs : usableUntilMs,
-      },
-      nowMs,
-    );
+    const policy = policyFor(ask.policy, rule, tenant.limits, key.limits);
+    const partition = per === "tenant" ? "" : key.keyId;
+    const { nonce } = ask;
+    const { granted, quota } =
+      nonce === null
+        ? this.#ledger.look(policy, partition, nowMs)
+        : this.#ledger.take(
+            {
+              nonce,
+              policy,
+              partition,
+              usableUntilMs,
+              // Postiz counts a request when it has read it, which may be any time until it answers; limits that are
+              // the gateway's alone count from when the gateway admits.
+              reachesOriginUntilMs: countedByOrigin ? usableUntilMs + ask.settleWithinMs : usableUntilMs,
+            },
+            nowMs,
+          );
     return {
       v: PROTOCOL_VERSION,
       verdict: granted ? "granted" : "rate_limited",
@@ -110,6 +160,14 @@ function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {
   if (key.state !== "active") return "key_disabled";
   return key.expiresAtMs !== null && nowMs >= key.expiresAtMs ? "key_expired" : null;
 }
+
+/** What the key was not made for. An isolate of an earlier version does not say what the operation takes. */
+function beyondKey(key: Key, { scope = "*", clientAddress = null }: Asked): LeaseRefusal | null {
+  if (!allows(key.scopes, scope)) return "scope_insufficient";
+  return isAllowedFrom(key.allowedNetworks, clientAddress) ? null : "network_not_allowed";
+}
+
+const NO_ORIGIN_KEY = { missing: "origin_key_missing", unreadable: "origin_key_unreadable" } as const;
 
 const VERDICTS = {
   to_be_asked: "introspection_required",

@@ -37,6 +37,17 @@ export class Ledger {
     this.#sql = sql;
   }
 
+  /** What an ask would find, without asking. */
+  look(policy: Policy, partition: string, nowMs: number): TokenAnswer {
+    const { available, resetMs, retryAfterMs } = this.#window(policy.name, partition, nowMs).at(
+      nowMs,
+      policy.limit,
+    );
+    const blockedMs = this.#originBlockUntilMs(policy.name) - nowMs;
+    if (blockedMs > 0) return answer(false, policy, 0, Math.max(blockedMs, retryAfterMs));
+    return answer(available > 0, policy, available, available > 0 ? resetMs : retryAfterMs);
+  }
+
   /** One token, if the policy has one to give. An ask that was granted before is granted again, not counted again. */
   take(ask: TokenAsk, nowMs: number): TokenAnswer {
     this.#prune(nowMs);

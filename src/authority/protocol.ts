@@ -3,6 +3,7 @@
  * are only ever added, and a reader ignores what it does not know.
  */
 import type { DenialReason } from "../denial.ts";
+import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { PolicyName, Quota } from "../quota/policy.ts";
 import type { CredentialRecord } from "./credential-record.ts";
@@ -14,8 +15,11 @@ export const CLOCK_MARGIN_MS = 2_000;
 
 export interface LeaseAsk {
   readonly v: typeof PROTOCOL_VERSION;
-  /** The tenant whose authority this is meant for: an object answers for its own tenant only. */
-  readonly tenantId: string;
+  /**
+   * The tenant whose authority this is meant for: an object answers for its own tenant only. Null for a gateway key, which
+   * names the object and not the tenant.
+   */
+  readonly tenantId: string | null;
   /** SHA-256 hex of the credential. */
   readonly digest: string;
   /** Tokens are granted of this policy only. */
@@ -24,6 +28,11 @@ export interface LeaseAsk {
   readonly nonce: string;
   /** Longest time (ms) from the start of a request's forwarding to the origin's response head. */
   readonly settleWithinMs: number;
+  /** What the operation takes of a gateway key. */
+  readonly scope?: Scope;
+  /** Null or absent where the platform does not tell. */
+  readonly clientAddress?: string | null;
+  readonly country?: string;
 }
 
 /** Refusals that only the authority can decide. */
@@ -35,6 +44,9 @@ export type LeaseRefusal = Extract<
   | "key_expired"
   | "subscription_inactive"
   | "introspection_unavailable"
+  | "scope_insufficient"
+  | "network_not_allowed"
+  | "origin_key_missing"
   | "rate_limited"
 >;
 
@@ -45,7 +57,9 @@ export type Verdict =
   /** The origin or the introspection endpoint has said no. */
   | "rejected"
   /** They have to be asked first. */
-  | "introspection_required";
+  | "introspection_required"
+  /** No sealing key that is configured opens the tenant's Postiz key. */
+  | "origin_key_unreadable";
 
 export interface Grant {
   readonly v: typeof PROTOCOL_VERSION;
@@ -68,6 +82,10 @@ export interface Grant {
   readonly stale?: boolean;
   /** On `introspection_unavailable`: milliseconds until somebody will ask again. */
   readonly retryInMs?: number;
+  /** Whose authority this is. */
+  readonly tenantId?: string;
+  /** On `granted`, for a gateway key: what it is swapped for on the way to the origin. */
+  readonly originKey?: string;
 }
 
 /** What the origin or an introspection endpoint has said about a credential. */
@@ -130,6 +148,10 @@ const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
   "rate_limited",
   "rejected",
   "introspection_required",
+  "scope_insufficient",
+  "network_not_allowed",
+  "origin_key_missing",
+  "origin_key_unreadable",
 ]);
 
 /** A token that the origin counts has been used: its response head is here. */

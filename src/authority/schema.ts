@@ -70,6 +70,38 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
    ) WITHOUT ROWID;
    -- When the origin last said that a tenant of unknown subscription has none.
    ALTER TABLE tenant ADD COLUMN unsubscribed_at_ms INTEGER;`,
+  `ALTER TABLE tenant ADD COLUMN status TEXT NOT NULL DEFAULT 'active';
+   ALTER TABLE tenant ADD COLUMN tier TEXT;
+   ALTER TABLE tenant ADD COLUMN allowed_hosts TEXT NOT NULL DEFAULT '[]';
+   -- The tenant's own Postiz key, which its gateway keys are swapped for.
+   ALTER TABLE tenant ADD COLUMN sealed_origin_key TEXT;
+   ALTER TABLE tenant ADD COLUMN created_at_ms INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE tenant ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+   ALTER TABLE key ADD COLUMN name TEXT NOT NULL DEFAULT '';
+   ALTER TABLE key ADD COLUMN hint TEXT NOT NULL DEFAULT '';
+   -- NULL: everything.
+   ALTER TABLE key ADD COLUMN scopes TEXT;
+   ALTER TABLE key ADD COLUMN allowed_networks TEXT NOT NULL DEFAULT '[]';
+   ALTER TABLE key ADD COLUMN created_at_ms INTEGER NOT NULL DEFAULT 0;
+   -- Whether another secret has taken its place; it then expires when its grace does.
+   ALTER TABLE key ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE key ADD COLUMN last_used_at_ms INTEGER;
+   ALTER TABLE key ADD COLUMN last_used_country TEXT;
+   CREATE INDEX key_by_id ON key (key_id);
+   -- What operators have done, never with a secret; the operators' own log is told of it in the background.
+   CREATE TABLE audit (
+     id INTEGER PRIMARY KEY AUTOINCREMENT,
+     entry TEXT NOT NULL,
+     told INTEGER NOT NULL DEFAULT 0
+   );
+   CREATE INDEX audit_untold ON audit (id) WHERE told = 0;
+   -- Creations that may be asked for again under the same Idempotency-Key.
+   CREATE TABLE replay (
+     idempotency_key TEXT PRIMARY KEY,
+     body_digest TEXT NOT NULL,
+     key_id TEXT NOT NULL,
+     at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

@@ -4,17 +4,33 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { steadyNowMs } from "../clock.ts";
-import { readConfig } from "../config.ts";
+import { type Config, readConfig } from "../config.ts";
+import { digestOf } from "../credential/credential.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
+import { mintGatewayKey } from "../gateway-key/format.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
+import { within } from "../timeout.ts";
+import {
+  Administration,
+  type By,
+  cannot,
+  done,
+  type Failure,
+  type Outcome,
+  type Replay,
+  type TenantPatch,
+} from "./administration.ts";
+import { Audit, type NumberedEntry } from "./audit.ts";
 import { isIdentifier } from "./credential-record.ts";
-import { claimDigest } from "./directory.ts";
+import { operatorsOf, shardOf } from "./find-directory.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
+import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
-import { type LeaseRule, Leases, UNKNOWN_SUBSCRIPTION } from "./leases.ts";
+import { Leases } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
-import { Outbox } from "./outbox.ts";
+import { OriginKeys } from "./origin-key.ts";
+import { Outbox, type Projection } from "./outbox.ts";
 import {
   type ChangeReceipt,
   type Grant,
@@ -24,9 +40,11 @@ import {
   type Settlement,
   type Testimony,
 } from "./protocol.ts";
-import { type Key, Registry, recordOf } from "./registry.ts";
+import { type Key, newKey, newTenant, Registry, recordOf } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
+import { tagOf } from "./tag.ts";
 import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
+import type { KeyView, Self, TenantView, Usage } from "./views.ts";
 
 export interface TenantInput {
   readonly id: string;
@@ -44,20 +62,35 @@ export interface KeyInput {
   readonly limits?: LimitOverrides;
 }
 
+/** What was done, and from when on (RFC 3339, UTC) no isolate admits on what was true before. */
+export type Effect<T> = { readonly ok: true; readonly value: T; readonly effectiveBy: string } | Failure;
+
+const TOLD_AT_ONCE = 100;
+const TELL_TIMEOUT_MS = 2_000;
+const TELL_AGAIN_MS = 5_000;
+
 export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
   readonly #leases: Leases;
   readonly #introspections: Introspections;
   readonly #outbox: Outbox;
   readonly #introspectionOutbox: Outbox;
-  #rule: LeaseRule | null = null;
+  readonly #originKeys: OriginKeys;
+  readonly #audit: Audit;
+  readonly #administration: Administration;
+  #configuration: Config | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     migrate(ctx.storage, AUTHORITY_MIGRATIONS);
-    this.#registry = new Registry(ctx.storage.sql);
-    this.#introspections = new Introspections(ctx.storage.sql);
-    this.#leases = new Leases(this.#registry, new Ledger(ctx.storage.sql), this.#introspections);
+    const { sql } = ctx.storage;
+    this.#registry = new Registry(sql);
+    this.#introspections = new Introspections(sql);
+    this.#originKeys = new OriginKeys(this.#registry);
+    this.#audit = new Audit(sql);
+    this.#leases = new Leases(this.#registry, new Ledger(sql), this.#introspections, this.#originKeys);
+    const ring = new KeyRing(this.#registry, (projection) => this.#project(projection));
+    this.#administration = new Administration(sql, this.#registry, ring, this.#originKeys, this.#audit);
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
     this.#introspectionOutbox = new Outbox(
       ctx.storage,
@@ -74,9 +107,17 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Decides one request. */
   lease(ask: LeaseAsk): Grant {
-    // Read when it is first needed: a bad variable must not keep an operator's changes from being made and mirrored.
-    this.#rule ??= leaseRule(this.env);
-    return this.#leases.lease(ask, this.#rule, steadyNowMs());
+    return this.#leases.lease(ask, this.#config(), steadyNowMs());
+  }
+
+  /** What a lease would answer, and nothing counted. */
+  look(ask: Omit<LeaseAsk, "nonce">): Grant {
+    return this.#leases.look(ask, this.#config(), steadyNowMs());
+  }
+
+  /** Whether the tenant has this credential, in whatever state. */
+  has(digest: string): boolean {
+    return this.#registry.key(digest) !== null;
   }
 
   settle(settlement: Settlement): void {
@@ -103,6 +144,7 @@ export class TenantAuthority extends DurableObject<Env> {
       if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, recorded.generation, nowMs);
     });
     await this.#arm();
+    if (owner === tenantId) await this.#confirm(digest, tenantId);
     return { counts: recorded.counts, generation: recorded.generation, tenantId };
   }
 
@@ -115,13 +157,15 @@ export class TenantAuthority extends DurableObject<Env> {
     if (existing !== null && existing.id !== input.id) {
       throw new Error(`this authority belongs to tenant "${existing.id}", not "${input.id}"`);
     }
+    const tenant = existing ?? newTenant(input.id, input.name, steadyNowMs());
     this.#registry.putTenant({
-      id: input.id,
+      ...tenant,
       name: input.name,
-      subscription: input.subscription ?? existing?.subscription ?? UNKNOWN_SUBSCRIPTION,
-      limits: input.limits ?? existing?.limits ?? {},
-      unsubscribedAtMs: input.subscription === undefined ? (existing?.unsubscribedAtMs ?? null) : null,
+      subscription: input.subscription ?? tenant.subscription,
+      limits: input.limits ?? tenant.limits,
+      unsubscribedAtMs: input.subscription === undefined ? tenant.unsubscribedAtMs : null,
     });
+    await this.#tell();
     return this.#receipt();
   }
 
@@ -131,18 +175,17 @@ export class TenantAuthority extends DurableObject<Env> {
     if (!/^[0-9a-f]{64}$/.test(input.digest)) throw new Error("a digest is 64 lower-case hex digits");
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("create the tenant before its keys");
-    const owner = await claimDigest(this.env, input.digest, tenant.id);
+    const owner = await shardOf(this.env, input.digest).claim(input.digest, tenant.id);
     if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
     await this.#change({
-      digest: input.digest,
-      keyId: existing?.keyId ?? input.keyId,
+      ...(existing ?? newKey(input.digest, input.keyId, steadyNowMs())),
       kind: input.kind ?? existing?.kind ?? "api_key",
-      state: existing?.state ?? "active",
       expiresAtMs: input.expiresAtMs ?? existing?.expiresAtMs ?? null,
       limits: input.limits ?? existing?.limits ?? {},
       generation: (existing?.generation ?? 0) + 1,
     });
+    await this.#confirm(input.digest, tenant.id);
     return this.#receipt();
   }
 
@@ -156,9 +199,162 @@ export class TenantAuthority extends DurableObject<Env> {
     return this.#receipt();
   }
 
+  async createTenant(id: string, name: string, actor: string): Promise<Outcome<TenantView>> {
+    return this.#administer(actor, (by) => this.#administration.createTenant(id, name, by));
+  }
+
+  tenant(): Outcome<TenantView> {
+    return this.#administration.tenant();
+  }
+
+  async changeTenant(patch: TenantPatch, version: number | null, actor: string): Promise<Effect<TenantView>> {
+    return this.#effect(
+      await this.#administer(actor, (by) => this.#administration.changeTenant(patch, version, by)),
+    );
+  }
+
+  async setSubscription(
+    subscription: Subscription,
+    tier: string | null,
+    actor: string,
+  ): Promise<Effect<TenantView>> {
+    return this.#effect(
+      await this.#administer(actor, (by) => this.#administration.setSubscription(subscription, tier, by)),
+    );
+  }
+
+  /** `secret`: the tenant's Postiz key, which never leaves again but to Postiz. */
+  async setOriginKey(secret: string, actor: string): Promise<Effect<TenantView>> {
+    const { sealingKeys } = this.#config();
+    if (sealingKeys === null)
+      return cannot("config_invalid", "SEALING_KEY is not set: nothing can be sealed");
+    return this.#effect(
+      await this.#administer(actor, (by) => this.#administration.setOriginKey(secret, sealingKeys, by)),
+    );
+  }
+
+  async deleteTenant(actor: string): Promise<Effect<TenantView>> {
+    return this.#effect(await this.#administer(actor, (by) => this.#administration.deleteTenant(by)));
+  }
+
+  /** Whether the tenant's Postiz key is now sealed under the current key; null where there is none. */
+  reseal(): boolean | null {
+    const found = this.#originKeys.open(this.#config().sealingKeys);
+    return found.is === "missing" ? null : found.is === "here";
+  }
+
+  /** `secret`: of the new key; absent where the answer repeats an earlier one. */
+  async issueKey(
+    wish: KeyWish,
+    replay: Replay | null,
+    actor: string,
+  ): Promise<Outcome<{ readonly key: KeyView; readonly secret: string | null }>> {
+    const { macSecrets } = this.#config();
+    if (macSecrets === null)
+      return cannot("config_invalid", "KEY_MAC_SECRET is not set: no keys can be made");
+    const tenant = this.#administration.tenant();
+    if (!tenant.ok) return tenant;
+    const before = this.#replayed(replay);
+    if (before !== null) return before;
+    const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
+    await shardOf(this.env, digestOf(secret)).claim(digestOf(secret), tenant.value.id);
+    // The same creation may have been asked for a second time meanwhile.
+    const meanwhile = this.#replayed(replay);
+    if (meanwhile !== null) return meanwhile;
+    const key = await this.#administer(actor, (by) =>
+      this.#administration.issueKey(secret, wish, replay, by),
+    );
+    if (!key.ok) return key;
+    await this.#confirm(digestOf(secret), tenant.value.id);
+    return done({ key: key.value, secret });
+  }
+
+  key(keyId: string): Outcome<KeyView> {
+    return this.#administration.key(keyId, steadyNowMs());
+  }
+
+  /** In the order of their ids; `after`: the id that the last page ended with. */
+  keys(after: string, limit: number): Outcome<KeyView[]> {
+    const tenant = this.#administration.tenant();
+    return tenant.ok ? done(this.#administration.keys(after, limit, steadyNowMs())) : tenant;
+  }
+
+  async changeKey(
+    keyId: string,
+    patch: KeyPatch,
+    version: number | null,
+    actor: string,
+  ): Promise<Effect<KeyView>> {
+    return this.#effect(
+      await this.#administer(actor, (by) => this.#administration.changeKey(keyId, patch, version, by)),
+    );
+  }
+
+  async enableKey(keyId: string, enabled: boolean, actor: string): Promise<Effect<KeyView>> {
+    return this.#effect(
+      await this.#administer(actor, (by) => this.#administration.enableKey(keyId, enabled, by)),
+    );
+  }
+
+  /** The old secret works for `graceMs` yet; `effectiveBy` is when it is refused everywhere. */
+  async rotateKey(
+    keyId: string,
+    graceMs: number,
+    actor: string,
+  ): Promise<Effect<KeyView> & { readonly secret?: string }> {
+    const { macSecrets } = this.#config();
+    if (macSecrets === null)
+      return cannot("config_invalid", "KEY_MAC_SECRET is not set: no keys can be made");
+    const tenant = this.#administration.tenant();
+    if (!tenant.ok) return tenant;
+    const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
+    await shardOf(this.env, digestOf(secret)).claim(digestOf(secret), tenant.value.id);
+    const rotated = await this.#administer(actor, (by) =>
+      this.#administration.rotateKey(keyId, secret, graceMs, by),
+    );
+    if (!rotated.ok) return rotated;
+    await this.#confirm(digestOf(secret), tenant.value.id);
+    return { ...this.#effect(rotated, graceMs), secret };
+  }
+
+  async revokeKeyById(keyId: string, actor: string): Promise<Effect<KeyView>> {
+    return this.#effect(await this.#administer(actor, (by) => this.#administration.revokeKey(keyId, by)));
+  }
+
+  async revokeAllKeys(actor: string): Promise<Effect<TenantView>> {
+    return this.#effect(await this.#administer(actor, (by) => this.#administration.revokeAll(by)));
+  }
+
+  /** What is known about a token counts no more: it has to be introspected anew. */
+  async forgetToken(digest: string): Promise<ChangeReceipt> {
+    const tenant = this.#registry.tenant();
+    this.#transact(() => {
+      if (tenant === null || !this.#introspections.forget(digest)) return;
+      const record = lastAnswerRecord(tenant.id, false, steadyNowMs());
+      this.#introspectionOutbox.enqueue({ digest, record, generation: steadyNowMs(), terminal: true });
+    });
+    await this.#arm();
+    return this.#receipt();
+  }
+
+  /** What is left of the limits; `digest`: of one key only. */
+  usage(digest: string | null): Outcome<Usage> {
+    return this.#administration.usage(digest, this.#config(), this.#leases, steadyNowMs());
+  }
+
+  /** What the holder of a key may know of its tenant. */
+  self(digest: string): Outcome<Self> {
+    return this.#administration.self(digest, steadyNowMs());
+  }
+
+  /** The newest first; it is there also when the tenant is not any more. */
+  audit(before: number, limit: number): NumberedEntry[] {
+    return this.#audit.page(before, limit);
+  }
+
   override async alarm(): Promise<void> {
     try {
-      await Promise.all([this.#outbox.drain(), this.#introspectionOutbox.drain()]);
+      await Promise.all([this.#outbox.drain(), this.#introspectionOutbox.drain(), this.#tell()]);
     } finally {
       await this.#arm();
     }
@@ -171,29 +367,13 @@ export class TenantAuthority extends DurableObject<Env> {
     if (!isOwn) return "";
     if (this.#registry.key(digest) !== null) return tenantId;
     if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
-    return claimDigest(this.env, digest, tenantId);
+    return shardOf(this.env, digest).claim(digest, tenantId);
   }
 
   #learn(tenantId: string, digest: string, kind: Key["kind"]): void {
-    if (this.#registry.tenant() === null) {
-      this.#registry.putTenant({
-        id: tenantId,
-        name: tenantId,
-        subscription: UNKNOWN_SUBSCRIPTION,
-        limits: {},
-        unsubscribedAtMs: null,
-      });
-    }
-    const keyId = `learnt-${digest.slice(0, 16)}`;
-    this.#putKey(tenantId, {
-      digest,
-      keyId,
-      kind,
-      state: "active",
-      expiresAtMs: null,
-      limits: {},
-      generation: 1,
-    });
+    const nowMs = steadyNowMs();
+    if (this.#registry.tenant() === null) this.#registry.putTenant(newTenant(tenantId, tenantId, nowMs));
+    this.#putKey(tenantId, { ...newKey(digest, `learnt-${digest.slice(0, 16)}`, nowMs), kind });
   }
 
   /** Counts where no operator has said anything. */
@@ -230,7 +410,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   #putKey(tenantId: string, key: Key): void {
     this.#registry.putKey(key);
-    this.#outbox.enqueue({
+    this.#project({
       digest: key.digest,
       record: recordOf(tenantId, key),
       generation: key.generation,
@@ -238,21 +418,85 @@ export class TenantAuthority extends DurableObject<Env> {
     });
   }
 
+  #project(projection: Projection): void {
+    this.#outbox.enqueue(projection);
+  }
+
+  /** One operator's change: all of it, or nothing and why. */
+  async #administer<T>(actor: string, work: (by: By) => Outcome<T>): Promise<Outcome<T>> {
+    let outcome: Outcome<T> = cannot("not_found", "nothing was done");
+    this.#transact(() => {
+      outcome = work({ actor, nowMs: steadyNowMs() });
+    });
+    await this.#arm();
+    await this.#tell();
+    return outcome;
+  }
+
+  #effect<T>(outcome: Outcome<T>, graceMs = 0): Effect<T> {
+    if (!outcome.ok) return outcome;
+    const nowMs = steadyNowMs();
+    const effectiveByMs = Math.max(this.#leases.effectiveByMs(nowMs), nowMs + graceMs);
+    return { ...outcome, effectiveBy: new Date(effectiveByMs).toISOString() };
+  }
+
+  /** The answer to a creation that was asked for before; null where this is the first time. */
+  #replayed(
+    replay: Replay | null,
+  ): Outcome<{ readonly key: KeyView; readonly secret: string | null }> | null {
+    if (replay === null) return null;
+    const nowMs = steadyNowMs();
+    const keyId = this.#administration.replayed(replay, nowMs);
+    if (!keyId.ok) return keyId;
+    if (keyId.value === null) return null;
+    const key = this.#administration.key(keyId.value, nowMs);
+    return key.ok ? done({ key: key.value, secret: null }) : key;
+  }
+
+  /** A credential that has become another tenant's while it was being written is not this one's. */
+  async #confirm(digest: string, tenantId: string): Promise<void> {
+    if (await shardOf(this.env, digest).confirm(digest, tenantId)) return;
+    const key = this.#registry.key(digest);
+    if (key === null || key.state === "revoked") return;
+    await this.#change({ ...key, state: "revoked", generation: key.generation + 1 });
+  }
+
+  /** Tells the operators' directory; what it does not acknowledge is told again by the alarm. */
+  async #tell(): Promise<void> {
+    const tenant = this.#registry.tenant();
+    if (tenant === null || isUnlinked(tenant.id)) return;
+    const entries = this.#audit.untold(TOLD_AT_ONCE);
+    const { id, name, status } = tenant;
+    try {
+      await within(TELL_TIMEOUT_MS, operatorsOf(this.env).tell({ id, name, status }, entries));
+      const last = entries.at(-1);
+      if (last !== undefined) this.#audit.told(last.id);
+    } catch (error) {
+      console.error(JSON.stringify({ event: "tell_failed", tenant: id, error: String(error) }));
+    }
+  }
+
   /** Sets the alarm for the earliest write that is due. */
   async #arm(): Promise<void> {
-    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs()].filter((atMs) => atMs !== null);
+    const untoldMs = this.#audit.untold(1).length > 0 ? steadyNowMs() + TELL_AGAIN_MS : null;
+    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs(), untoldMs].filter(
+      (atMs) => atMs !== null,
+    );
     if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
   }
 
   #receipt(): ChangeReceipt {
     return { effectiveBy: new Date(this.#leases.effectiveByMs(steadyNowMs())).toISOString() };
   }
-}
 
-function leaseRule(env: Env): LeaseRule {
-  const result = readConfig(env);
-  if (!result.ok) throw new Error(`${result.problem.variable} can't be used`);
-  return result.config;
+  /** Read when it is first needed: a bad variable must not keep an operator's changes from being made and mirrored. */
+  #config(): Config {
+    if (this.#configuration !== null) return this.#configuration;
+    const result = readConfig(this.env);
+    if (!result.ok) throw new Error(`${result.problem.variable} can't be used`);
+    this.#configuration = result.config;
+    return result.config;
+  }
 }
 
 /** What could be written here but not read back from KV would be a key that never works. */

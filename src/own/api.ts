@@ -7,21 +7,18 @@ import type { RequestContext } from "../request-context.ts";
 import type { Target } from "../route/canonical.ts";
 import { readBody } from "../upstream/request-body.ts";
 import { VERSION } from "../version.ts";
+import type { WaitUntil } from "../wait-until.ts";
+import { PROBLEMS, type ProblemCode } from "./problem.ts";
 import { checkReadiness } from "./readiness.ts";
-
-/** Ends a request from within a handler; rendered where all denials are. */
-class Refusal extends Error {
-  readonly denial: Denial;
-  constructor(denial: Denial) {
-    super(denial.reason);
-    this.denial = denial;
-  }
-}
+import { Refusal } from "./refusal.ts";
 
 interface OwnEnv {
   readonly env: Env;
   /** Or why the gateway can't work: then it runs, but not as a gateway. */
   readonly deps: Deps | Denial;
+  readonly context: RequestContext;
+  readonly target: Target;
+  readonly waitUntil: WaitUntil;
 }
 
 const NO_STORE = { "Cache-Control": "no-store" };
@@ -42,12 +39,31 @@ api.get("/ready", async (c) => {
 /** Where the `type` of a problem leads. */
 api.get("/errors/:reason", (c) => {
   const reason = c.req.param("reason");
+  if (Object.hasOwn(PROBLEMS, reason) && !Object.hasOwn(DENIAL_SPECS, reason)) {
+    return c.json({ code: reason, source: "client", ...PROBLEMS[reason as ProblemCode] });
+  }
   if (!Object.hasOwn(DENIAL_SPECS, reason)) throw nothingHere();
   const { status, source, message } = DENIAL_SPECS[reason as DenialReason];
   return c.json({ code: reason, status, source, message });
 });
 
-for (const path of ["/health", "/ready", "/errors/:reason"]) {
+// Off the data path: what the admin API needs is loaded when it is first asked for.
+api.get("/openapi.json", async (c) => {
+  const { default: document } = await import("../admin/openapi.json");
+  return c.json(document, 200, NO_STORE);
+});
+
+api.all("/v1/*", async (c) => {
+  const { env, context, target, waitUntil } = c.env;
+  const deps = working(c.env.deps);
+  const { admin } = await import("../admin/app.ts");
+  const problem = { requestId: context.requestId, baseUrl: `${target.protocol}://${target.host}` };
+  const response = await admin.fetch(c.req.raw, { env, deps, context, problem, waitUntil });
+  response.headers.set("Cache-Control", "no-store");
+  return response;
+});
+
+for (const path of ["/openapi.json", "/health", "/ready", "/errors/:reason"]) {
   api.all(path, (c) => {
     const detail = `${c.req.method} is not possible here; GET and HEAD are`;
     throw new Refusal({ reason: "method_not_allowed", detail, allow: ["GET", "HEAD"] });
@@ -74,6 +90,7 @@ export async function answerOwn(
   target: Target,
   deps: Deps | Denial,
   env: Env,
+  waitUntil: WaitUntil,
 ): Promise<Result<Response>> {
   const body = readBody(context, MAX_BODY_BYTES);
   if (!body.ok) return body;
@@ -82,7 +99,7 @@ export async function answerOwn(
   const url = `${target.protocol}://gateway${target.path}${target.query}`;
   const canonical = new Request(url, { method, headers, body: body.value?.stream ?? null });
   try {
-    return pass(await api.fetch(canonical, { env, deps }));
+    return pass(await api.fetch(canonical, { env, deps, context, target, waitUntil }));
   } catch (error) {
     if (error instanceof Refusal) return { ok: false, denial: error.denial };
     throw error;

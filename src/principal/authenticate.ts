@@ -1,28 +1,31 @@
 /** Credential → Principal: its tenant's authority decides, on what it knows or on what it has somebody find out. */
-import type { CredentialClaim } from "../authority/claim.ts";
 import type { AuthorityClient } from "../authority/client.ts";
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
 import type { Credential } from "../credential/credential.ts";
 import { type Denial, deny, pass, type Result } from "../denial.ts";
 import { pause, within } from "../timeout.ts";
-import { type Asker, type ClaimFinder, findClaim, POLL_MS } from "./find-claim.ts";
+import { type Asker, findClaim, POLL_MS } from "./find-claim.ts";
+import { findGatewayKey, type GatewayKeyClaim, type GatewayKeyReader } from "./gateway-key.ts";
 import type { Principal } from "./principal.ts";
 import { aboutToken, unavailable, unknownReason } from "./refusals.ts";
 
-export interface Authenticator extends ClaimFinder {
+export interface Authenticator extends GatewayKeyReader {
   readonly authority: AuthorityClient;
 }
 
 /** What the request asks of the authority, and where it comes from. */
-export interface Demand extends Asker, Pick<LeaseAsk, "policy" | "nonce" | "settleWithinMs"> {}
+export interface Demand
+  extends Asker,
+    Pick<LeaseAsk, "policy" | "nonce" | "settleWithinMs">,
+    Required<Pick<LeaseAsk, "scope" | "country">> {}
 
 export async function authenticate(
   credential: Credential,
   demand: Demand,
   using: Authenticator,
 ): Promise<Result<Principal>> {
-  if (credential.kind === "gateway_key") return deny("key_unknown", "This gateway has issued no such key");
-  const claim = await findClaim(credential, demand, using);
+  const find = credential.kind === "gateway_key" ? findGatewayKey : findClaim;
+  const claim: Result<GatewayKeyClaim> = await find(credential, demand, using);
   return claim.ok ? decide(credential, claim.value, demand, using) : claim;
 }
 
@@ -32,23 +35,25 @@ export async function authenticate(
  */
 async function decide(
   credential: Credential,
-  claim: CredentialClaim,
+  { tag, digest, tenantId: claimed }: GatewayKeyClaim,
   demand: Demand,
   using: Authenticator,
 ): Promise<Result<Principal>> {
   const { authority, inquiries, credentials, nowMs } = using;
-  const { tenantId, tag, digest } = claim;
-  const { policy, nonce, settleWithinMs, waitUntil, onDecision } = demand;
+  const { waitUntil, onDecision, ...ask } = demand;
   const untilMs = nowMs() + using.introspectionTimeoutMs;
   let hasAsked = false;
   for (;;) {
-    const grant = await authority.lease(tag, { tenantId, digest, policy, nonce, settleWithinMs });
-    if (grant === null) return authorityUnavailable(credential, tenantId);
+    const grant = await authority.lease(tag, { ...ask, tenantId: claimed, digest });
+    if (grant === null) return authorityUnavailable(credential, claimed ?? "");
+    const claim = { tenantId: claimed ?? grant.tenantId ?? "", tag, digest };
     const generation = grant.generation ?? 0;
     if (grant.refresh === true) waitUntil(inquiries.renew(credential, claim, generation, waitUntil));
     if (grant.verdict !== "introspection_required") {
-      const refusal = keyRefusal(grant, credential, { tenantId, keyId: grant.keyId });
-      if (refusal === null) return pass({ ...claim, keyId: grant.keyId, grant });
+      const { keyId, originKey = null } = grant;
+      const refusal = keyRefusal(grant, credential, { tenantId: claim.tenantId, keyId });
+      if (refusal === null && claimed === null) credentials.remember(credential, claim);
+      if (refusal === null) return pass({ ...claim, keyId, originKey, grant });
       // The authority still knows the others, and KV could say no more.
       if (grant.verdict.startsWith("key_")) credentials.forget(credential);
       return refusal;
@@ -64,7 +69,7 @@ async function decide(
 }
 
 /** The part of the authority's verdict that is about the credential itself. */
-function keyRefusal(
+export function keyRefusal(
   { verdict, retryInMs = 0 }: Grant,
   credential: Credential,
   owner: NonNullable<Denial["owner"]>,
@@ -86,8 +91,14 @@ function keyRefusal(
         ...more,
         retryAfterSeconds: Math.max(1, Math.ceil(retryInMs / 1_000)),
       });
+    case "origin_key_missing":
+      return deny(verdict, "Give the gateway the tenant's Postiz key: PUT …/tenants/{id}/origin-key", more);
+    case "origin_key_unreadable":
+      return deny("config_invalid", "SEALING_KEY does not open the tenant's Postiz key", more);
     case "introspection_required":
     case "subscription_inactive":
+    case "scope_insufficient":
+    case "network_not_allowed":
     case "rate_limited":
     case "granted":
       return null;

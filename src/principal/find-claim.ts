@@ -59,7 +59,7 @@ export async function findClaim(
     asker.onDecision("authority");
     return pass(found.value);
   }
-  const asks = credential.kind === "oauth_token" || learns;
+  const asks = credential.kind === "oauth_token" || (credential.kind === "api_key" && learns);
   const claim = asks ? await askAboutStranger(credential, asker, using) : pass(null);
   if (!claim.ok) return claim;
   if (claim.value !== null) return pass(credentials.remember(credential, claim.value));

@@ -4,6 +4,8 @@ import type { Grant } from "../authority/protocol.ts";
 
 export interface Principal extends CredentialClaim {
   readonly keyId: string;
+  /** What to present to the origin in place of the credential; null: the credential itself. */
+  readonly originKey: string | null;
   /** What the authority answered for this request. */
   readonly grant: Grant;
 }

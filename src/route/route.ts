@@ -6,7 +6,7 @@
  */
 import { deny, pass, type Result } from "../denial.ts";
 import type { Target } from "./canonical.ts";
-import { OPERATIONS, type Operation, UNKNOWN_OPERATION } from "./operations.ts";
+import { OPERATIONS, type Operation, unknownOperation } from "./operations.ts";
 
 export interface ProtectedRoute {
   readonly kind: "protected";
@@ -56,8 +56,7 @@ export function resolveRoute(method: string, target: Target, forwardUnprotected:
 interface Pattern {
   readonly segments: readonly string[];
   readonly byMethod: ReadonlyMap<string, Operation>;
-  /** The known path with a method that Postiz does not document. */
-  readonly otherwise: Operation;
+  readonly template: string;
 }
 
 /** Patterns by their number of segments; those with fewer parameters first, so that literals win. */
@@ -68,7 +67,7 @@ function index(operations: readonly Operation[]): Map<number, Pattern[]> {
   const patterns = [...byTemplate].map(([template, known]) => ({
     segments: template.slice(1).split("/"),
     byMethod: new Map(known.map((operation) => [operation.method, operation])),
-    otherwise: { ...UNKNOWN_OPERATION, template },
+    template,
   }));
   patterns.sort((a, b) => parameters(a) - parameters(b));
   return Map.groupBy(patterns, (pattern) => pattern.segments.length);
@@ -87,9 +86,11 @@ function match(method: string, path: string): { path: string; operation: Operati
   const asked = method === "HEAD" ? "GET" : method;
   const fitting = (PATTERNS.get(segments.length) ?? []).filter((pattern) => fits(pattern, segments));
   const pattern = fitting.find(({ byMethod }) => byMethod.has(asked)) ?? fitting[0];
-  if (pattern === undefined) return { path, operation: UNKNOWN_OPERATION };
+  if (pattern === undefined) return { path, operation: unknownOperation(asked) };
   const canonical = pattern.segments.map((known, i) => (known.startsWith(":") ? segments[i] : known));
-  return { path: `/${canonical.join("/")}`, operation: pattern.byMethod.get(asked) ?? pattern.otherwise };
+  const known = pattern.byMethod.get(asked);
+  const { template } = pattern;
+  return { path: `/${canonical.join("/")}`, operation: known ?? { ...unknownOperation(asked), template } };
 }
 
 function fits({ segments: known }: Pattern, segments: readonly string[]): boolean {

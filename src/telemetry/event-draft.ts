@@ -5,7 +5,7 @@
 import { steadyNowMs } from "../clock.ts";
 import type { CredentialKind } from "../credential/credential.ts";
 import { DENIAL_SPECS, type Denial, type Source } from "../denial.ts";
-import type { RequestContext } from "../request-context.ts";
+import { countryOf, type RequestContext } from "../request-context.ts";
 import { VERSION } from "../version.ts";
 import { type DecidedBy, EVENT_VERSION, type GatewayEvent, type Outcome } from "./event.ts";
 
@@ -65,7 +65,7 @@ export class EventDraft {
       originMs: endedAtMs - forwardedAtMs,
       bytesIn: ending.bytesIn,
       bytesOut: ending.bytesOut,
-      country: (request.cf?.["country"] as string | undefined) ?? "",
+      country: countryOf(request),
       stale: this.stale,
       degraded: false,
       version: VERSION,

@@ -109,6 +109,8 @@ export class World {
         policy,
         nonce: `nonce-${this.#nonce++}`,
         settleWithinMs: 30_000,
+        scope: "read",
+        country: "",
         clientAddress,
         // Whatever a request leaves running runs on here by itself.
         waitUntil: () => {},

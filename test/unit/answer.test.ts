@@ -23,6 +23,7 @@ const plain = (status: number, code: string): string =>
   `{"statusCode":${status},"message":"What \\"went\\" wrong","msg":"What \\"went\\" wrong","code":"${code}"}`;
 
 const BEARER = 'Bearer realm="Postiz API"';
+const INSUFFICIENT_SCOPE = 'Bearer realm="Postiz API", error="insufficient_scope", scope="posts:write"';
 const INVALID_TOKEN_ERROR = `${BEARER}, error="invalid_token"`;
 
 interface OnTheWire {
@@ -59,6 +60,8 @@ const WIRE: Readonly<Record<DenialReason, OnTheWire>> = {
   key_disabled: refused(INVALID_TOKEN_ERROR),
   token_inactive: row(401, '{"msg":"Invalid OAuth token"}', "http_request_denied", INVALID_TOKEN_ERROR),
   subscription_inactive: row(401, NO_SUBSCRIPTION, "http_request_denied", BEARER),
+  scope_insufficient: row(403, plain(403, "scope_insufficient"), "http_request_denied", INSUFFICIENT_SCOPE),
+  network_not_allowed: row(403, plain(403, "network_not_allowed"), "http_request_denied"),
   path_unknown: row(404, plain(404, "path_unknown"), "http_request_error"),
   method_not_allowed: row(405, plain(405, "method_not_allowed"), "http_request_error"),
   body_too_large: row(413, plain(413, "body_too_large"), "http_request_error"),
@@ -70,6 +73,8 @@ const WIRE: Readonly<Record<DenialReason, OnTheWire>> = {
   authority_unavailable: row(503, plain(503, "authority_unavailable"), "proxy_internal_error"),
   credentials_unavailable: row(503, plain(503, "credentials_unavailable"), "proxy_internal_error"),
   introspection_unavailable: row(503, plain(503, "introspection_unavailable"), "proxy_internal_error"),
+  origin_key_missing: row(503, plain(503, "origin_key_missing"), "proxy_internal_error"),
+  origin_key_rejected: row(503, plain(503, "origin_key_rejected"), "http_request_denied"),
   config_invalid: row(503, plain(503, "config_invalid"), "proxy_configuration_error"),
   origin_timeout: row(504, plain(504, "origin_timeout"), "http_response_timeout"),
   loop_detected: row(508, plain(508, "loop_detected"), "proxy_loop_detected"),
@@ -88,6 +93,7 @@ function denialFor(reason: DenialReason): Denial {
     reason,
     detail: DETAIL,
     ...(reason === "token_inactive" && { aboutToken: true }),
+    ...(reason === "scope_insufficient" && { scope: "posts:write" }),
     ...(reason === "rate_limited" && { quota: quota("posts") }),
   };
 }
@@ -128,11 +134,14 @@ describe("a refusal on the wire", () => {
     ]);
   });
 
-  it.each(REASONS)("%s challenges if it is a 401, and only then", (reason, { status, challenge }) => {
-    const { headers } = denialResponse(denialFor(reason), context);
-    expect(headers.get("WWW-Authenticate")).toBe(challenge);
-    expect(headers.has("WWW-Authenticate")).toBe(status === 401);
-  });
+  it.each(REASONS)(
+    "%s challenges if it is a 401 or lacks a scope, and only then",
+    (reason, { status, challenge }) => {
+      const { headers } = denialResponse(denialFor(reason), context);
+      expect(headers.get("WWW-Authenticate")).toBe(challenge);
+      expect(headers.has("WWW-Authenticate")).toBe(status === 401 || reason === "scope_insufficient");
+    },
+  );
 
   it.each(REASONS)("%s says when to come back if it is a 429 or 503, and only then", (reason, wire) => {
     const { headers } = denialResponse(denialFor(reason), context);

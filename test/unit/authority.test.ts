@@ -108,7 +108,7 @@ describe("asking the authority", () => {
   it.each([
     ["nothing", undefined],
     ["another protocol", { ...grant, v: 2 }],
-    ["a verdict of a later version", { ...grant, verdict: "network_not_allowed" }],
+    ["a verdict of a later version", { ...grant, verdict: "moved" }],
     ["a grant without a quota", { ...grant, quota: null }],
     ["a grant without a token", { ...grant, tokens: 0 }],
     ["no subscription", { ...grant, subscription: undefined }],

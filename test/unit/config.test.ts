@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Config, type ConfigProblem, readConfig } from "../../src/config.ts";
+import { type Config, readConfig } from "../../src/config.ts";
+import type { ConfigProblem } from "../../src/config-values.ts";
 import type { Env } from "../../src/env.ts";
 
 const BINDINGS = { CREDENTIALS: {}, INTROSPECTION: {}, TENANT_AUTHORITY: {}, DIRECTORY: {} };
@@ -42,6 +43,9 @@ describe("the configuration", () => {
       corsOrigins: new Set(),
       trustedProxies: [],
       logEveryRequest: false,
+      macSecrets: null,
+      sealingKeys: null,
+      admin: null,
     });
   });
 
@@ -82,6 +86,10 @@ describe("the configuration", () => {
     "CORS_ORIGINS",
     "TRUSTED_PROXIES",
     "LOG_REQUESTS",
+    "KEY_MAC_SECRET",
+    "SEALING_KEY",
+    "ADMIN_TOKEN",
+    "ACCESS_TEAM",
   ])("takes an empty %s for one that is not set", (variable) => {
     expect(configOf({ [variable]: "" })).toEqual(configOf({}));
   });
@@ -94,6 +102,48 @@ describe("the configuration", () => {
       }
     },
   );
+});
+
+describe("secrets of the control plane", () => {
+  const LONG = "x".repeat(32);
+  const KEY = Buffer.alloc(32, 1).toString("base64");
+
+  it("are taken, each with the one before it", () => {
+    const config = configOf({
+      KEY_MAC_SECRET: LONG,
+      KEY_MAC_SECRET_PREVIOUS: `${LONG}y`,
+      SEALING_KEY: KEY,
+      ADMIN_TOKEN: LONG,
+      ACCESS_TEAM: "https://team.example.com/",
+      ACCESS_AUD: "aud",
+    });
+    expect(config.macSecrets).toEqual({ current: LONG, previous: `${LONG}y` });
+    expect(config.sealingKeys).toEqual({ current: new Uint8Array(32).fill(1), previous: null });
+    expect(config.admin).toEqual({
+      token: LONG,
+      access: { team: "https://team.example.com", audience: "aud" },
+    });
+  });
+
+  it.each([
+    [{ KEY_MAC_SECRET: LONG.slice(1) }, "KEY_MAC_SECRET"],
+    [{ KEY_MAC_SECRET: `${LONG} ` }, "KEY_MAC_SECRET"],
+    [{ KEY_MAC_SECRET_PREVIOUS: LONG }, "KEY_MAC_SECRET"],
+    [{ SEALING_KEY: Buffer.alloc(31).toString("base64") }, "SEALING_KEY"],
+    [{ SEALING_KEY: Buffer.alloc(33).toString("base64") }, "SEALING_KEY"],
+    [{ SEALING_KEY: "0".repeat(64) }, "SEALING_KEY"],
+    [{ SEALING_KEY_PREVIOUS: KEY }, "SEALING_KEY"],
+    [{ ADMIN_TOKEN: LONG.slice(1) }, "ADMIN_TOKEN"],
+    [{ ACCESS_TEAM: "team", ACCESS_AUD: "aud" }, "ACCESS_TEAM"],
+    [{ ACCESS_TEAM: "https://team.example.com" }, "ACCESS_AUD"],
+    [{ ACCESS_AUD: "aud" }, "ACCESS_TEAM"],
+  ])("%j is invalid, and what a secret held is never said", (vars, variable) => {
+    const problem = problemOf(vars);
+    expect(problem.variable).toBe(variable);
+    if (!variable.startsWith("ACCESS_")) {
+      for (const value of Object.values(vars)) expect(problem.found).not.toContain(value);
+    }
+  });
 });
 
 describe("ORIGIN_URL", () => {

@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
+import type { Verdict } from "../../src/authority/protocol.ts";
 import { entitle } from "../../src/entitlement/entitle.ts";
+import { canonicalNetwork, isAllowedFrom } from "../../src/entitlement/networks.ts";
+import { allows } from "../../src/entitlement/scopes.ts";
 import {
   isEntitled,
   SUBSCRIPTION_STATUSES,
@@ -54,11 +57,12 @@ describe("an entitlement", () => {
 });
 
 describe("entitling a principal", () => {
-  const principal = (held: Subscription, verdict: "granted" | "subscription_inactive" = "granted") => ({
+  const principal = (held: Subscription, verdict: Verdict = "granted") => ({
     tenantId: "acme",
     keyId: "k1",
     tag: "t",
     digest: "d",
+    originKey: null,
     grant: {
       v: 1,
       verdict,
@@ -72,8 +76,8 @@ describe("entitling a principal", () => {
 
   it("looks at the subscription again, since time has passed after the authority's answer", () => {
     const held = principal(subscription("canceled", END_MS));
-    expect(passed(entitle(held, required, END_MS - 1)).principal).toBe(held);
-    expect(denialOf(entitle(held, required, END_MS))).toEqual({
+    expect(passed(entitle(held, "posts:write", required, END_MS - 1)).principal).toBe(held);
+    expect(denialOf(entitle(held, "posts:write", required, END_MS))).toEqual({
       reason: "subscription_inactive",
       detail: 'The organization\'s subscription is "canceled"',
     });
@@ -81,6 +85,64 @@ describe("entitling a principal", () => {
 
   it("never overrules the authority's refusal", () => {
     const refused = principal(subscription("active"), "subscription_inactive");
-    expect(denialOf(entitle(refused, required, 0)).reason).toBe("subscription_inactive");
+    expect(denialOf(entitle(refused, "posts:write", required, 0)).reason).toBe("subscription_inactive");
+  });
+
+  it("says which scope was lacking, and that the network was wrong", () => {
+    const lacking = principal(subscription("active"), "scope_insufficient");
+    expect(denialOf(entitle(lacking, "posts:write", required, 0))).toMatchObject({
+      reason: "scope_insufficient",
+      scope: "posts:write",
+    });
+    const elsewhere = principal(subscription("active"), "network_not_allowed");
+    expect(denialOf(entitle(elsewhere, "read", required, 0)).reason).toBe("network_not_allowed");
+  });
+});
+
+describe("scopes", () => {
+  it.each([
+    [null, "*", true],
+    [["*"], "posts:write", true],
+    [["*"], "*", true],
+    [["read"], "read", true],
+    [["read"], "posts:write", false],
+    [["posts:write"], "read", false],
+    [["read", "posts:write", "media:write", "channels:write"], "*", false],
+    [["read", "posts:write", "media:write", "channels:write"], "channels:write", true],
+    [[], "read", false],
+  ] as const)("a key that holds %j, asked for %s: %s", (held, needed, allowed) => {
+    expect(allows(held, needed)).toBe(allowed);
+  });
+});
+
+describe("allowed networks", () => {
+  it.each([
+    [[], "192.0.2.1", true],
+    [[], null, true],
+    [["192.0.2.0/24"], "192.0.2.255", true],
+    [["192.0.2.0/24"], "192.0.3.0", false],
+    [["192.0.2.0/24"], "::ffff:192.0.2.7", true],
+    [["192.0.2.0/24"], "2001:db8::1", false],
+    [["2001:db8::/32"], "2001:db8:ffff::1", true],
+    [["2001:db8::/32", "192.0.2.7/32"], "192.0.2.7", true],
+    [["0.0.0.0/0"], "junk", false],
+    [["0.0.0.0/0"], null, false],
+  ])("%j, from %s: %s", (networks, address, allowed) => {
+    expect(isAllowedFrom(networks, address)).toBe(allowed);
+  });
+
+  it.each([
+    ["192.0.2.7", "192.0.2.7/32"],
+    ["192.0.2.7/24", "192.0.2.0/24"],
+    ["2001:db8::1", "2001:db8::1/128"],
+    ["2001:DB8::1/32", "2001:db8::/32"],
+    ["192.0.2.7/33", null],
+    ["192.0.2", null],
+    ["3232235777", null],
+    ["0x7f.1", null],
+    ["everywhere", null],
+    ["", null],
+  ])("%j is kept as %j", (text, network) => {
+    expect(canonicalNetwork(text)).toBe(network);
   });
 });

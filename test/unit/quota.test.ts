@@ -119,7 +119,10 @@ describe("the rate decision", () => {
   };
   const entitled = (more: Partial<Grant>) => {
     return {
-      principal: { tenantId: "acme", keyId: "k1", tag: "t", digest: "d", grant: { ...grant, ...more } },
+      principal: {
+        ...{ tenantId: "acme", keyId: "k1", tag: "t", digest: "d", originKey: null },
+        grant: { ...grant, ...more },
+      },
     };
   };
 

@@ -96,8 +96,11 @@ describe("Postiz's documented refusals, byte for byte", () => {
     await refused({ path: IS_CONNECTED, authorization: "k".repeat(512) }, "key_unknown");
   });
 
-  it("refuses a gateway key that it never issued", async () => {
-    const received = await refused({ path: IS_CONNECTED, authorization: "pgw_live_made_up" }, "key_unknown");
+  it("refuses what begins like a gateway key and is none", async () => {
+    const received = await refused(
+      { path: IS_CONNECTED, authorization: "pgw_live_made_up" },
+      "credential_malformed",
+    );
     expect([received.status, received.body]).toEqual([401, INVALID_KEY]);
   });
 

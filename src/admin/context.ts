@@ -1,0 +1,98 @@
+/** What handlers of the admin API have in hand, and how they answer. */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { Context } from "hono";
+import { describeRoute, resolver, validator } from "hono-openapi";
+import type * as z from "zod";
+import type { Failure, Outcome } from "../authority/administration.ts";
+import { tagOf } from "../authority/tag.ts";
+import type { TenantAuthority } from "../authority/tenant-authority.ts";
+import type { Deps } from "../deps.ts";
+import type { Env } from "../env.ts";
+import { type ProblemCode, type ProblemContext, problemResponse } from "../own/problem.ts";
+import type { RequestContext } from "../request-context.ts";
+import type { WaitUntil } from "../wait-until.ts";
+
+export interface AdminEnv {
+  Bindings: {
+    readonly env: Env;
+    readonly deps: Deps;
+    readonly context: RequestContext;
+    readonly problem: ProblemContext;
+    readonly waitUntil: WaitUntil;
+  };
+  Variables: { actor: string };
+}
+
+export type AdminContext = Context<AdminEnv>;
+
+export function authorityOf(c: AdminContext, tenantId: string): DurableObjectStub<TenantAuthority> {
+  return c.env.env.TENANT_AUTHORITY.getByName(tagOf(tenantId));
+}
+
+export const problem = (c: AdminContext, code: ProblemCode, detail: string, more?: object): Response =>
+  problemResponse(code, detail, c.env.problem, more);
+
+export const failed = (c: AdminContext, { problem: code, detail }: Failure): Response =>
+  problem(c, code, detail);
+
+/** The value as JSON with its version as ETag, or what is wrong. */
+export function answer<T extends { readonly version: number }>(
+  c: AdminContext,
+  outcome: Outcome<T>,
+  status: 200 | 201 = 200,
+): Response {
+  if (!outcome.ok) return failed(c, outcome);
+  const { value } = outcome;
+  return c.json("effectiveBy" in outcome ? { ...value, effectiveBy: outcome.effectiveBy } : value, status, {
+    ETag: `"${value.version}"`,
+  });
+}
+
+/** The version that a change is based on; null where the client does not say, or does not care. */
+export function ifMatch(c: AdminContext): number | null | "invalid" {
+  const field = c.req.header("If-Match");
+  if (field === undefined || field.trim() === "*") return null;
+  const version = /^"(\d{1,15})"$/.exec(field.trim())?.[1];
+  return version === undefined ? "invalid" : Number(version);
+}
+
+/** A cursor says where the last page ended; it is nobody's business how. */
+export const cursorOf = (last: string | number | undefined): string | null =>
+  last === undefined ? null : Buffer.from(String(last)).toString("base64url");
+export const readCursor = (cursor: string | undefined): string =>
+  cursor === undefined ? "" : Buffer.from(cursor, "base64url").toString("utf8");
+
+export function digestOfBody(body: unknown): string {
+  return createHash("sha256").update(JSON.stringify(body)).digest("hex");
+}
+
+/** Checks what came against a schema; what is wrong is said field by field. */
+export function takes<Schema extends z.ZodType, Where extends "json" | "query">(
+  where: Where,
+  schema: Schema,
+) {
+  return validator(where, schema, (result, c) => {
+    if (result.success) return;
+    const errors = result.error.map(({ message, path = [] }) => {
+      const field = path.map((part) => (typeof part === "object" ? part.key : part)).join(".");
+      return { field, message };
+    });
+    const detail = errors
+      .map(({ field, message }) => (field === "" ? message : `${field}: ${message}`))
+      .join("; ");
+    return problem(c as unknown as AdminContext, "invalid", detail, { errors });
+  });
+}
+
+/** For the OpenAPI document. */
+export function gives(summary: string, schema: z.ZodType, status: 200 | 201 = 200) {
+  const json = (described: z.ZodType) => ({ "application/json": { schema: resolver(described) } });
+  return describeRoute({
+    summary,
+    responses: {
+      [status]: { description: summary, content: json(schema) },
+      default: { description: "RFC 9457 problem details" },
+    },
+  });
+}

@@ -1,0 +1,107 @@
+/** What operators ask beside tenants and keys: is this key good, why was that refused, who did what. */
+import { Hono } from "hono";
+import { operatorsOf, shardOf } from "../authority/find-directory.ts";
+import { type Grant, type LeaseAsk, PROTOCOL_VERSION } from "../authority/protocol.ts";
+import { tagOf } from "../authority/tag.ts";
+import { unlinkedIdOf } from "../authority/unlinked.ts";
+import { digestOf } from "../credential/credential.ts";
+import { readGatewayKey } from "../gateway-key/format.ts";
+import { type AdminContext, type AdminEnv, cursorOf, gives, readCursor, takes } from "./context.ts";
+import { explain } from "./explain.ts";
+import * as schemas from "./schemas.ts";
+
+/** Of these the credential itself is not to blame. */
+const GOOD: ReadonlySet<Grant["verdict"]> = new Set<Grant["verdict"]>([
+  "granted",
+  "rate_limited",
+  "scope_insufficient",
+  "network_not_allowed",
+]);
+
+export const operations = new Hono<AdminEnv>()
+  .get("/whoami", gives("Who the gateway takes you for", schemas.whoami), (c) =>
+    c.json({ actor: c.var.actor }),
+  )
+  .get(
+    "/audit",
+    gives("What operators did, the newest first", schemas.list(schemas.auditEntry)),
+    takes("query", schemas.page),
+    async (c) => {
+      const { cursor, limit } = c.req.valid("query");
+      const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(readCursor(cursor)) || 0;
+      const found = await operatorsOf(c.env.env).audit(before, limit);
+      const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
+      return c.json({ items: found.map(({ entry }) => entry), nextCursor });
+    },
+  )
+  .post(
+    "/keys/verify",
+    gives("Whether a credential is good, without using it", schemas.verdict),
+    takes("json", schemas.someKey),
+    async (c) => {
+      const grant = await look(c, c.req.valid("json").key);
+      const valid = GOOD.has(grant.verdict);
+      return c.json({
+        valid,
+        reason: valid ? null : grant.verdict,
+        tenantId: grant.tenantId ?? null,
+        keyId: grant.keyId || null,
+      });
+    },
+  )
+  .post(
+    "/tokens/forget",
+    gives("Has a token introspected anew", schemas.effectOnly),
+    takes("json", schemas.someToken),
+    async (c) => {
+      const digest = digestOf(c.req.valid("json").token);
+      const owner = (await shardOf(c.env.env, digest).ownerOf(digest)) ?? unlinkedIdOf(digest);
+      return c.json(await c.env.env.TENANT_AUTHORITY.getByName(tagOf(owner)).forgetToken(digest));
+    },
+  )
+  .post(
+    "/reseal",
+    gives("Seals tenants' Postiz keys under the current key", schemas.resealed),
+    takes("json", schemas.resealing),
+    async (c) => {
+      const { cursor, limit } = c.req.valid("json");
+      const found = await operatorsOf(c.env.env).tenants(readCursor(cursor), limit);
+      const sealed = await Promise.all(
+        found.map(async ({ id }) => ({
+          id,
+          done: await c.env.env.TENANT_AUTHORITY.getByName(tagOf(id)).reseal(),
+        })),
+      );
+      return c.json({
+        checked: found.length,
+        resealed: sealed.filter(({ done }) => done === true).length,
+        unreadable: sealed.filter(({ done }) => done === false).map(({ id }) => id),
+        nextCursor: found.length < limit ? null : cursorOf(found.at(-1)?.id),
+      });
+    },
+  )
+  .post(
+    "/explain",
+    gives("What would become of a request, and why", schemas.explanation),
+    takes("json", schemas.question),
+    async (c) => c.json(await explain(c.env.deps, c.req.valid("json"), (key, ask) => look(c, key, ask))),
+  );
+
+/** What the credential's authority would say, nothing counted. */
+async function look(
+  c: AdminContext,
+  secret: string,
+  ask: Partial<Pick<LeaseAsk, "policy" | "scope" | "clientAddress">> = {},
+): Promise<Grant> {
+  const digest = digestOf(secret);
+  const tag = readGatewayKey(secret)?.tag ?? tagOf((await shardOf(c.env.env, digest).ownerOf(digest)) ?? "");
+  const authority = c.env.env.TENANT_AUTHORITY.getByName(tag);
+  return authority.look({
+    v: PROTOCOL_VERSION,
+    tenantId: null,
+    digest,
+    policy: "api",
+    settleWithinMs: 0,
+    ...ask,
+  });
+}

@@ -1,0 +1,58 @@
+/** Who may call the admin API: whoever has the token, or whom Cloudflare Access vouches for. */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { createRemoteJWKSet, type JWTVerifyGetKey, jwtVerify } from "jose";
+import type { AdminConfig } from "../config.ts";
+import { deny, pass, type Result } from "../denial.ts";
+
+const ACCESS_HEADER = "Cf-Access-Jwt-Assertion";
+const JWKS_TIMEOUT_MS = 5_000;
+
+/** Keys of an Access team, fetched once and again when one is not among them. */
+const keySets = new Map<string, JWTVerifyGetKey>();
+
+/** The actor, as the audit names it. */
+export async function identifyOperator(
+  headers: Headers,
+  { token, access }: AdminConfig,
+): Promise<Result<string>> {
+  const assertion = headers.get(ACCESS_HEADER);
+  if (access !== null && assertion !== null) return identifyByAccess(assertion, access);
+  const presented = /^bearer +(\S+)$/i.exec(headers.get("Authorization") ?? "")?.[1];
+  if (presented === undefined) {
+    return deny("credential_missing", "Send the admin token in the Authorization header, after Bearer");
+  }
+  const isToken = token !== null && timingSafeEqual(sha256(presented), sha256(token));
+  return isToken ? pass("admin-token") : deny("key_unknown", "This is not the admin token");
+}
+
+async function identifyByAccess(
+  assertion: string,
+  { team, audience }: NonNullable<AdminConfig["access"]>,
+): Promise<Result<string>> {
+  try {
+    const { payload } = await jwtVerify(assertion, keysOf(team), {
+      issuer: team,
+      audience,
+      algorithms: ["RS256", "ES256"],
+      requiredClaims: ["exp"],
+    });
+    const who = payload["email"] ?? payload["common_name"] ?? payload.sub;
+    if (typeof who === "string" && who !== "") return pass(`access:${who}`);
+    return deny("key_unknown", "The Access assertion names nobody");
+  } catch (error) {
+    // Which of its claims was wrong is for the log: whoever forges one need not know.
+    console.error(JSON.stringify({ event: "access_refused", error: String(error) }));
+    return deny("key_unknown", "The Access assertion is not valid");
+  }
+}
+
+function keysOf(team: string): JWTVerifyGetKey {
+  let keys = keySets.get(team);
+  if (keys === undefined) {
+    keys = createRemoteJWKSet(new URL("/cdn-cgi/access/certs", team), { timeoutDuration: JWKS_TIMEOUT_MS });
+    keySets.set(team, keys);
+  }
+  return keys;
+}
+
+const sha256 = (text: string): Uint8Array => createHash("sha256").update(text).digest();

@@ -1,0 +1,53 @@
+/** What a tenant may ask with a key of its own: about itself and nobody else. */
+import { Hono } from "hono";
+import { PROTOCOL_VERSION } from "../authority/protocol.ts";
+import { readCredential } from "../credential/credential.ts";
+import { deny, pass, type Result } from "../denial.ts";
+import { Refusal } from "../own/refusal.ts";
+import { keyRefusal } from "../principal/authenticate.ts";
+import { findClaim } from "../principal/find-claim.ts";
+import { findGatewayKey } from "../principal/gateway-key.ts";
+import { type AdminContext, type AdminEnv, failed, gives } from "./context.ts";
+import * as schemas from "./schemas.ts";
+
+export const self = new Hono<AdminEnv>()
+  .get("/", gives("The tenant and the key that asks", schemas.self), async (c) => {
+    const { tag, digest } = await caller(c);
+    const about = await c.env.env.TENANT_AUTHORITY.getByName(tag).self(digest);
+    return about.ok ? c.json(about.value) : failed(c, about);
+  })
+  .get("/usage", gives("What is left of the limits", schemas.usage), async (c) => {
+    const { tag, digest } = await caller(c);
+    const usage = await c.env.env.TENANT_AUTHORITY.getByName(tag).usage(digest);
+    return usage.ok ? c.json(usage.value) : failed(c, usage);
+  });
+
+async function caller(c: AdminContext): Promise<{ readonly tag: string; readonly digest: string }> {
+  const found = await identify(c);
+  if (!found.ok) throw new Refusal(found.denial);
+  return found.value;
+}
+
+/** As a request is, but nothing is learnt and nothing counted. */
+async function identify(c: AdminContext): Promise<Result<{ readonly tag: string; readonly digest: string }>> {
+  const { deps, context, env, waitUntil } = c.env;
+  const credential = readCredential(context.request.headers);
+  if (!credential.ok) return credential;
+  if (credential.value.kind === "oauth_token") {
+    return deny("credential_malformed", "Ask with an API key or a gateway key; tokens are their apps'");
+  }
+  const asker = { clientAddress: context.clientAddress, waitUntil, onDecision: () => {} };
+  const find = credential.value.kind === "gateway_key" ? findGatewayKey : findClaim;
+  const claim = await find(credential.value, asker, { ...deps, learns: false });
+  if (!claim.ok) return claim;
+  const { tag, digest, tenantId } = claim.value;
+  const grant = await env.TENANT_AUTHORITY.getByName(tag).look({
+    v: PROTOCOL_VERSION,
+    tenantId,
+    digest,
+    policy: "api",
+    settleWithinMs: 0,
+  });
+  const refusal = keyRefusal(grant, credential.value, { tenantId: grant.tenantId ?? "", keyId: grant.keyId });
+  return refusal ?? pass({ tag, digest });
+}

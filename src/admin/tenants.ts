@@ -1,0 +1,110 @@
+/** Tenants: made, looked at, changed, deleted. */
+import { Hono } from "hono";
+import { operatorsOf } from "../authority/find-directory.ts";
+import {
+  type AdminEnv,
+  answer,
+  authorityOf,
+  cursorOf,
+  digestOfBody,
+  failed,
+  gives,
+  ifMatch,
+  problem,
+  readCursor,
+  takes,
+} from "./context.ts";
+import * as schemas from "./schemas.ts";
+
+const NO_VERSION = 'If-Match is an ETag of this API, such as "3", or *';
+
+export const tenants = new Hono<AdminEnv>()
+  .get(
+    "/",
+    gives("Tenants by id", schemas.list(schemas.tenantSummary)),
+    takes("query", schemas.page),
+    async (c) => {
+      const { cursor, limit } = c.req.valid("query");
+      const items = await operatorsOf(c.env.env).tenants(readCursor(cursor), limit);
+      return c.json({ items, nextCursor: items.length < limit ? null : cursorOf(items.at(-1)?.id) });
+    },
+  )
+  .post("/", gives("Makes a tenant", schemas.tenant, 201), takes("json", schemas.newTenant), async (c) => {
+    const { id, name } = c.req.valid("json");
+    const key = c.req.header("Idempotency-Key");
+    const before =
+      key === undefined
+        ? "new"
+        : await operatorsOf(c.env.env).remember(`tenant ${key}`, digestOfBody({ id, name }));
+    if (before === "other") {
+      return problem(c, "idempotency_mismatch", "This Idempotency-Key came with another body before");
+    }
+    const authority = authorityOf(c, id);
+    const created = await authority.createTenant(id, name, c.var.actor);
+    const isReplay = !created.ok && created.problem === "already_exists" && before === "same";
+    return answer(c, isReplay ? await authority.tenant() : created, 201);
+  })
+  .get("/:tenantId", gives("One tenant", schemas.tenant), async (c) =>
+    answer(c, await authorityOf(c, c.req.param("tenantId")).tenant()),
+  )
+  .patch(
+    "/:tenantId",
+    gives("Changes a tenant's name and limits", schemas.tenantEffect),
+    takes("json", schemas.tenantChange),
+    async (c) => {
+      const { name, limits } = c.req.valid("json");
+      const version = ifMatch(c);
+      if (version === "invalid") return problem(c, "invalid", NO_VERSION);
+      const patch = { ...(name !== undefined && { name }), ...defined(limits ?? {}) };
+      return answer(
+        c,
+        await authorityOf(c, c.req.param("tenantId")).changeTenant(patch, version, c.var.actor),
+      );
+    },
+  )
+  .delete("/:tenantId", gives("Deletes a tenant and revokes its keys", schemas.tenantEffect), async (c) =>
+    answer(c, await authorityOf(c, c.req.param("tenantId")).deleteTenant(c.var.actor)),
+  )
+  .put(
+    "/:tenantId/subscription",
+    gives("Sets the subscription", schemas.tenantEffect),
+    takes("json", schemas.newSubscription),
+    async (c) => {
+      const { status, tier = null, currentPeriodEnd = null } = c.req.valid("json");
+      const currentPeriodEndMs = currentPeriodEnd === null ? null : Date.parse(currentPeriodEnd);
+      const subscription = { status, currentPeriodEndMs };
+      const authority = authorityOf(c, c.req.param("tenantId"));
+      return answer(c, await authority.setSubscription(subscription, tier, c.var.actor));
+    },
+  )
+  .put(
+    "/:tenantId/origin-key",
+    gives("Sets the Postiz key that gateway keys are swapped for", schemas.tenantEffect),
+    takes("json", schemas.originKey),
+    async (c) => {
+      const authority = authorityOf(c, c.req.param("tenantId"));
+      return answer(c, await authority.setOriginKey(c.req.valid("json").key, c.var.actor));
+    },
+  )
+  .get("/:tenantId/usage", gives("What is left of the limits", schemas.usage), async (c) => {
+    const usage = await authorityOf(c, c.req.param("tenantId")).usage(null);
+    return usage.ok ? c.json(usage.value) : failed(c, usage);
+  })
+  .get(
+    "/:tenantId/audit",
+    gives("What operators did to a tenant, the newest first", schemas.list(schemas.auditEntry)),
+    takes("query", schemas.page),
+    async (c) => {
+      const { cursor, limit } = c.req.valid("query");
+      const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(readCursor(cursor)) || 0;
+      const found = await authorityOf(c, c.req.param("tenantId")).audit(before, limit);
+      const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
+      return c.json({ items: found.map(({ entry }) => entry), nextCursor });
+    },
+  );
+
+/** Without what is undefined: such a field would be a wish of its own. */
+function defined<T extends object>(patch: T): { [Name in keyof T]?: Exclude<T[Name], undefined> } {
+  const entries = Object.entries(patch).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [Name in keyof T]?: Exclude<T[Name], undefined> };
+}

@@ -1,0 +1,320 @@
+/**
+ * What operators do to a tenant: each change with its line in the audit. Synchronous; called inside the transaction that
+ * also holds the projection. What can't be done is said, not thrown.
+ */
+import type { Subscription } from "../entitlement/subscription.ts";
+import type { SealingKeys } from "../gateway-key/seal.ts";
+import type { Audit } from "./audit.ts";
+import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } from "./key-ring.ts";
+import type { LeaseRule, Leases } from "./leases.ts";
+import type { OriginKeys } from "./origin-key.ts";
+import { newTenant, type Registry, type Tenant } from "./registry.ts";
+import {
+  type KeyView,
+  type Self,
+  type TenantView,
+  timeOf,
+  type Usage,
+  viewOfKey,
+  viewOfQuota,
+  viewOfTenant,
+} from "./views.ts";
+
+export type Problem =
+  | "not_found"
+  | "already_exists"
+  | "not_possible"
+  | "precondition_failed"
+  | "idempotency_mismatch"
+  | "config_invalid";
+
+export type Outcome<T> = { readonly ok: true; readonly value: T } | Failure;
+
+export interface Failure {
+  readonly ok: false;
+  readonly problem: Problem;
+  readonly detail: string;
+}
+
+export const done = <T>(value: T): Outcome<T> => ({ ok: true, value });
+export const cannot = (problem: Problem, detail: string): Failure => ({ ok: false, problem, detail });
+
+/** Who does it, and when. */
+export interface By {
+  readonly actor: string;
+  readonly nowMs: number;
+}
+
+export interface TenantPatch {
+  readonly name?: string;
+  /** Null: as for everybody. */
+  readonly postsPerHour?: number | null;
+  readonly apiPerMinute?: number | null;
+}
+
+/** The same creation asked for again: `bodyDigest` tells whether it is the same. */
+export interface Replay {
+  readonly idempotencyKey: string;
+  readonly bodyDigest: string;
+}
+
+const REPLAY_MS = 86_400_000;
+const USAGE_KEYS = 1_000;
+
+export class Administration {
+  readonly #sql: SqlStorage;
+  readonly #registry: Registry;
+  readonly #ring: KeyRing;
+  readonly #originKeys: OriginKeys;
+  readonly #audit: Audit;
+
+  constructor(sql: SqlStorage, registry: Registry, ring: KeyRing, originKeys: OriginKeys, audit: Audit) {
+    this.#sql = sql;
+    this.#registry = registry;
+    this.#ring = ring;
+    this.#originKeys = originKeys;
+    this.#audit = audit;
+  }
+
+  createTenant(id: string, name: string, by: By): Outcome<TenantView> {
+    const existing = this.#registry.tenant();
+    if (existing?.status === "deleted") {
+      return cannot(
+        "already_exists",
+        `A tenant "${id}" has existed; a deleted tenant's id is not given out again`,
+      );
+    }
+    if (existing !== null) return cannot("already_exists", `There is a tenant "${id}" already`);
+    this.#registry.putTenant(newTenant(id, name, by.nowMs));
+    return this.#noted("tenant.create", null, by);
+  }
+
+  tenant(): Outcome<TenantView> {
+    const tenant = this.#alive();
+    return tenant.ok ? done(viewOfTenant(tenant.value)) : tenant;
+  }
+
+  /** `version`: what the change is based on; null for whatever there is. */
+  changeTenant(patch: TenantPatch, version: number | null, by: By): Outcome<TenantView> {
+    const { name, postsPerHour, apiPerMinute } = patch;
+    return this.#change("tenant.change", version, by, (tenant) => {
+      const limits: { postsPerHour?: number; apiPerMinute?: number } = { ...tenant.limits };
+      for (const [limit, value] of Object.entries({ postsPerHour, apiPerMinute })) {
+        if (value === undefined) continue;
+        if (value === null) delete limits[limit as keyof typeof limits];
+        else limits[limit as keyof typeof limits] = value;
+      }
+      return { ...tenant, name: name ?? tenant.name, limits };
+    });
+  }
+
+  setSubscription(subscription: Subscription, tier: string | null, by: By): Outcome<TenantView> {
+    return this.#change("tenant.subscription", null, by, (tenant) => {
+      return { ...tenant, subscription, tier, unsubscribedAtMs: null };
+    });
+  }
+
+  setOriginKey(secret: string, keys: SealingKeys, by: By): Outcome<TenantView> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    this.#originKeys.put(secret, keys);
+    return this.#change("tenant.origin_key", null, by, (changed) => changed);
+  }
+
+  /** Its keys with it, for good. */
+  deleteTenant(by: By): Outcome<TenantView> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    this.#ring.revoke(this.#registry.usable());
+    return this.#change("tenant.delete", null, by, ({ id, createdAtMs, version }) => ({
+      ...newTenant(id, "", createdAtMs),
+      status: "deleted",
+      subscription: { status: "none", currentPeriodEndMs: null },
+      version,
+    }));
+  }
+
+  /** The id of the key that was made under this Idempotency-Key; null where none was. */
+  replayed({ idempotencyKey, bodyDigest }: Replay, nowMs: number): Outcome<string | null> {
+    this.#sql.exec("DELETE FROM replay WHERE at_ms <= ?", nowMs - REPLAY_MS);
+    const [row] = this.#sql
+      .exec<{ body_digest: string; key_id: string }>(
+        "SELECT body_digest, key_id FROM replay WHERE idempotency_key = ?",
+        idempotencyKey,
+      )
+      .toArray();
+    if (row === undefined) return done(null);
+    if (row.body_digest === bodyDigest) return done(row.key_id);
+    return cannot("idempotency_mismatch", "This Idempotency-Key came with another body before");
+  }
+
+  issueKey(secret: string, wish: KeyWish, replay: Replay | null, by: By): Outcome<KeyView> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    const keyId = newKeyId(by.nowMs);
+    if (replay !== null) {
+      this.#sql.exec(
+        "INSERT INTO replay (idempotency_key, body_digest, key_id, at_ms) VALUES (?, ?, ?, ?)",
+        replay.idempotencyKey,
+        replay.bodyDigest,
+        keyId,
+        by.nowMs,
+      );
+    }
+    this.#ring.issue(keyId, secret, wish, by.nowMs);
+    return this.#notedKey("key.create", keyId, null, by);
+  }
+
+  key(keyId: string, nowMs: number): Outcome<KeyView> {
+    const secrets = this.#secrets(keyId);
+    return secrets.ok ? done(this.#viewOfKey(secrets.value, nowMs)) : secrets;
+  }
+
+  keys(after: string, limit: number, nowMs: number): KeyView[] {
+    return this.#registry.page(after, limit).map((current) => {
+      return this.#viewOfKey(this.#ring.find(current.keyId) ?? [current], nowMs);
+    });
+  }
+
+  changeKey(keyId: string, patch: KeyPatch, version: number | null, by: By): Outcome<KeyView> {
+    return this.#changeKey("key.change", keyId, by, (secrets) => {
+      if (secrets[0].state === "revoked") return cannot("not_possible", "A revoked key can't be changed");
+      if (version !== null && version !== secrets[0].generation) {
+        return cannot(
+          "precondition_failed",
+          `The key is at version ${secrets[0].generation}, not ${version}`,
+        );
+      }
+      this.#ring.change(secrets, patch);
+      return null;
+    });
+  }
+
+  enableKey(keyId: string, enabled: boolean, by: By): Outcome<KeyView> {
+    return this.#changeKey(enabled ? "key.enable" : "key.disable", keyId, by, (secrets) => {
+      if (secrets[0].state === "revoked") return cannot("not_possible", "A revoked key stays revoked");
+      this.#ring.enable(secrets, enabled);
+      return null;
+    });
+  }
+
+  rotateKey(keyId: string, secret: string, graceMs: number, by: By): Outcome<KeyView> {
+    return this.#changeKey("key.rotate", keyId, by, (secrets) => {
+      const [{ kind, state, expiresAtMs }] = secrets;
+      if (kind !== "gateway_key")
+        return cannot("not_possible", "Only Postiz itself can rotate its keys and tokens");
+      if (state === "revoked") return cannot("not_possible", "A revoked key can't be rotated");
+      if (expiresAtMs !== null && by.nowMs >= expiresAtMs) {
+        return cannot("not_possible", "An expired key can't be rotated; give it a later expiresAt first");
+      }
+      this.#ring.rotate(secrets, secret, graceMs, by.nowMs);
+      return null;
+    });
+  }
+
+  revokeKey(keyId: string, by: By): Outcome<KeyView> {
+    return this.#changeKey("key.revoke", keyId, by, (secrets) => {
+      this.#ring.revoke(secrets);
+      return null;
+    });
+  }
+
+  revokeAll(by: By): Outcome<TenantView> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    this.#ring.revoke(this.#registry.usable());
+    return this.#noted("key.revoke_all", viewOfTenant(tenant.value), by);
+  }
+
+  /** `digest`: of one key only. */
+  usage(digest: string | null, rule: LeaseRule, leases: Leases, nowMs: number): Outcome<Usage> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    const only = digest === null ? null : this.#registry.key(digest);
+    const keys = digest === null ? this.#registry.page("", USAGE_KEYS) : only === null ? [] : [only];
+    return done({
+      posts: viewOfQuota(leases.quota("posts", tenant.value, only, rule, nowMs)),
+      keys: keys.map((key) => ({
+        id: key.keyId,
+        name: key.name,
+        api: viewOfQuota(leases.quota("api", tenant.value, key, rule, nowMs)),
+        lastUsedAt: timeOf(this.#registry.lastUseOf(key.keyId)?.atMs ?? null),
+      })),
+    });
+  }
+
+  self(digest: string, nowMs: number): Outcome<Self> {
+    const tenant = this.tenant();
+    if (!tenant.ok) return tenant;
+    const key = this.key(this.#registry.key(digest)?.keyId ?? "", nowMs);
+    if (!key.ok) return key;
+    const { id, name, subscription } = tenant.value;
+    return done({ tenant: { id, name, subscription }, key: key.value });
+  }
+
+  #alive(): Outcome<Tenant> {
+    const tenant = this.#registry.tenant();
+    if (tenant?.status === "active") return done(tenant);
+    return cannot("not_found", "There is no such tenant");
+  }
+
+  #change(
+    action: string,
+    version: number | null,
+    by: By,
+    work: (tenant: Tenant) => Tenant,
+  ): Outcome<TenantView> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    if (version !== null && version !== tenant.value.version) {
+      return cannot(
+        "precondition_failed",
+        `The tenant is at version ${tenant.value.version}, not ${version}`,
+      );
+    }
+    this.#registry.putTenant({ ...work(tenant.value), version: tenant.value.version + 1 });
+    return this.#noted(action, viewOfTenant(tenant.value), by);
+  }
+
+  #noted(action: string, before: TenantView | null, by: By): Outcome<TenantView> {
+    const tenant = this.#registry.tenant();
+    if (tenant === null) return cannot("not_found", "There is no such tenant");
+    const after = viewOfTenant(tenant);
+    this.#note(action, null, before, after, by);
+    return done(after);
+  }
+
+  #changeKey(
+    action: string,
+    keyId: string,
+    by: By,
+    work: (secrets: Secrets) => Failure | null,
+  ): Outcome<KeyView> {
+    const secrets = this.#secrets(keyId);
+    if (!secrets.ok) return secrets;
+    return work(secrets.value) ?? this.#notedKey(action, keyId, this.#viewOfKey(secrets.value, by.nowMs), by);
+  }
+
+  #notedKey(action: string, keyId: string, before: KeyView | null, by: By): Outcome<KeyView> {
+    const after = this.key(keyId, by.nowMs);
+    if (after.ok) this.#note(action, keyId, before, after.value, by);
+    return after;
+  }
+
+  #note(action: string, keyId: string | null, before: object | null, after: object, by: By): void {
+    const tenantId = this.#registry.tenant()?.id ?? "";
+    const at = new Date(by.nowMs).toISOString();
+    this.#audit.record({ at, actor: by.actor, action, tenantId, keyId, before, after });
+  }
+
+  #secrets(keyId: string): Outcome<Secrets> {
+    const tenant = this.#alive();
+    if (!tenant.ok) return tenant;
+    const secrets = this.#ring.find(keyId);
+    return secrets === null ? cannot("not_found", "The tenant has no such key") : done(secrets);
+  }
+
+  #viewOfKey(secrets: Secrets, nowMs: number): KeyView {
+    return viewOfKey(secrets, this.#registry.lastUseOf(secrets[0].keyId), nowMs);
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * The life of a tenant's keys: issued, changed, rotated, disabled, revoked. Synchronous; called inside the transaction
+ * that also holds the projection and the audit.
+ */
+import { nanoid } from "nanoid";
+import { base62 } from "../base62.ts";
+import { digestOf } from "../credential/credential.ts";
+import type { Scope } from "../entitlement/scopes.ts";
+import { hintOf } from "../gateway-key/format.ts";
+import type { Projection } from "./outbox.ts";
+import { type Key, type Registry, recordOf } from "./registry.ts";
+
+/** What an operator says about a new key. */
+export interface KeyWish {
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  readonly expiresAtMs: number | null;
+  /** In CIDR notation. */
+  readonly allowedNetworks: readonly string[];
+  readonly apiPerMinute: number | null;
+}
+
+export type KeyPatch = Partial<KeyWish>;
+
+/** One key's secrets, the current one first. */
+export type Secrets = readonly [Key, ...Key[]];
+
+export class KeyRing {
+  readonly #registry: Registry;
+  readonly #project: (projection: Projection) => void;
+
+  constructor(registry: Registry, project: (projection: Projection) => void) {
+    this.#registry = registry;
+    this.#project = project;
+  }
+
+  find(keyId: string): Secrets | null {
+    const [current, ...others] = this.#registry.secretsOf(keyId);
+    return current === undefined ? null : [current, ...others];
+  }
+
+  issue(keyId: string, secret: string, wish: KeyWish, nowMs: number): void {
+    const { name, scopes, expiresAtMs, allowedNetworks, apiPerMinute } = wish;
+    this.#put({
+      digest: digestOf(secret),
+      keyId,
+      kind: "gateway_key",
+      state: "active",
+      name,
+      hint: hintOf(secret),
+      scopes,
+      allowedNetworks,
+      createdAtMs: nowMs,
+      expiresAtMs,
+      superseded: false,
+      limits: apiPerMinute === null ? {} : { apiPerMinute },
+      generation: 1,
+    });
+  }
+
+  /** A predecessor keeps its own, earlier end. */
+  change(secrets: Secrets, { apiPerMinute, expiresAtMs, ...patch }: KeyPatch): void {
+    for (const key of secrets) {
+      const limits = apiPerMinute === undefined ? key.limits : apiPerMinute === null ? {} : { apiPerMinute };
+      const end = expiresAtMs === undefined || key.superseded ? key.expiresAtMs : expiresAtMs;
+      this.#put({ ...key, ...patch, limits, expiresAtMs: end, generation: key.generation + 1 });
+    }
+  }
+
+  /** Revoked stays revoked. */
+  enable(secrets: Secrets, enabled: boolean): void {
+    for (const key of secrets) {
+      if (key.state === "revoked") continue;
+      this.#put({ ...key, state: enabled ? "active" : "disabled", generation: key.generation + 1 });
+    }
+  }
+
+  /** The new secret has all that the old one had; the old one ends after its grace, one that was older yet at once. */
+  rotate(secrets: Secrets, secret: string, graceMs: number, nowMs: number): void {
+    const [current, ...older] = secrets;
+    this.revoke(older);
+    if (graceMs === 0) this.revoke([current], true);
+    else {
+      const expiresAtMs = Math.min(current.expiresAtMs ?? Number.POSITIVE_INFINITY, nowMs + graceMs);
+      this.#put({ ...current, superseded: true, expiresAtMs, generation: current.generation + 1 });
+    }
+    this.#put({
+      ...current,
+      digest: digestOf(secret),
+      hint: hintOf(secret),
+      superseded: false,
+      generation: current.generation + 1,
+    });
+  }
+
+  /** Terminal. Revoking twice changes nothing. */
+  revoke(secrets: readonly Key[], superseded?: boolean): void {
+    for (const key of secrets) {
+      if (key.state === "revoked") continue;
+      const generation = key.generation + 1;
+      this.#put({ ...key, state: "revoked", superseded: superseded ?? key.superseded, generation });
+    }
+  }
+
+  #put(key: Key): void {
+    this.#registry.putKey(key);
+    const tenant = this.#registry.tenant();
+    if (tenant === null) throw new Error("a key without a tenant");
+    this.#project({
+      digest: key.digest,
+      record: recordOf(tenant.id, key),
+      generation: key.generation,
+      terminal: key.state === "revoked",
+    });
+  }
+}
+
+/** In the order of their making, to the millisecond. */
+export function newKeyId(nowMs: number): string {
+  return `key_${base62(BigInt(nowMs), 8)}${nanoid(8)}`;
+}

@@ -1,0 +1,41 @@
+/**
+ * The gateway's own keys: they name their tenant's authority themselves, and are refused without asking anyone where they
+ * were not made here.
+ */
+import type { CredentialClaim } from "../authority/claim.ts";
+import { type Credential, digestOf } from "../credential/credential.ts";
+import { deny, pass, type Result } from "../denial.ts";
+import { authenticityOf, type MacSecrets, readGatewayKey } from "../gateway-key/format.ts";
+import { type Asker, type ClaimFinder, findClaim } from "./find-claim.ts";
+
+export interface GatewayKeyReader extends ClaimFinder {
+  readonly macSecrets: MacSecrets | null;
+}
+
+/** Which authority to ask. The tenant is known once that has answered, or where KV was read. */
+export type GatewayKeyClaim = Omit<CredentialClaim, "tenantId"> & { readonly tenantId: string | null };
+
+export async function findGatewayKey(
+  credential: Credential,
+  asker: Asker,
+  using: GatewayKeyReader,
+): Promise<Result<GatewayKeyClaim>> {
+  const known = using.credentials.recall(credential);
+  if (known !== undefined) {
+    asker.onDecision("authority");
+    return pass(known);
+  }
+  const key = readGatewayKey(credential.secret);
+  if (key === null) {
+    return deny(
+      "credential_malformed",
+      "The key has the wrong form or checksum: was it mistyped, or cut off?",
+    );
+  }
+  const authenticity = authenticityOf(key, using.macSecrets);
+  // Nobody can say here whether it was ever made; so it is looked for like a key of Postiz's own.
+  if (authenticity === "retired") return findClaim(credential, asker, using);
+  asker.onDecision(authenticity === "forged" ? "memory" : "authority");
+  if (authenticity === "forged") return deny("key_unknown", "This gateway has issued no such key");
+  return pass({ tenantId: null, tag: key.tag, digest: digestOf(credential.secret) });
+}
