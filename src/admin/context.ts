@@ -57,6 +57,16 @@ export function ifMatch(c: AdminContext): number | null | "invalid" {
   return version === undefined ? "invalid" : Number(version);
 }
 
+/** What a creation may be asked for again by; null where it says nothing. */
+export function idempotencyKey(c: AdminContext): string | null | "invalid" {
+  const field = c.req.header("Idempotency-Key");
+  if (field === undefined) return null;
+  return /^[\x21-\x7e]{1,255}$/.test(field) ? `key ${field}` : "invalid";
+}
+
+export const NO_IDEMPOTENCY_KEY = "An Idempotency-Key is 1 to 255 visible ASCII characters";
+export const NO_VERSION = 'If-Match is an ETag of this API, such as "3", or *';
+
 /** A cursor says where the last page ended; it is nobody's business how. */
 export const cursorOf = (last: string | number | undefined): string | null =>
   last === undefined ? null : Buffer.from(String(last)).toString("base64url");

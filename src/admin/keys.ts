@@ -8,14 +8,15 @@ import {
   digestOfBody,
   failed,
   gives,
+  idempotencyKey,
   ifMatch,
+  NO_IDEMPOTENCY_KEY,
+  NO_VERSION,
   problem,
   readCursor,
   takes,
 } from "./context.ts";
 import * as schemas from "./schemas.ts";
-
-const NO_VERSION = 'If-Match is an ETag of this API, such as "3", or *';
 
 export const keys = new Hono<AdminEnv>()
   .get(
@@ -36,8 +37,9 @@ export const keys = new Hono<AdminEnv>()
     if (expiresAtMs !== null && expiresAtMs <= Date.now()) {
       return problem(c, "invalid", `expiresAt: ${body.expiresAt} is not in the future`);
     }
-    const idempotencyKey = c.req.header("Idempotency-Key");
-    const replay = idempotencyKey === undefined ? null : { idempotencyKey, bodyDigest: digestOfBody(body) };
+    const again = idempotencyKey(c);
+    if (again === "invalid") return problem(c, "invalid", NO_IDEMPOTENCY_KEY);
+    const replay = again === null ? null : { idempotencyKey: again, bodyDigest: digestOfBody(body) };
     const wish = {
       name: body.name,
       scopes: body.scopes,

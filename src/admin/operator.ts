@@ -16,7 +16,13 @@ export async function identifyOperator(
   { token, access }: AdminConfig,
 ): Promise<Result<string>> {
   const assertion = headers.get(ACCESS_HEADER);
-  if (access !== null && assertion !== null) return identifyByAccess(assertion, access);
+  if (access !== null && assertion !== null) {
+    // Access vouches for whatever a browser sends, also for what another site has made it send.
+    if (/^(?:cross-site|same-site)$/.test(headers.get("Sec-Fetch-Site") ?? "")) {
+      return deny("request_malformed", "The request was made by a page of another site");
+    }
+    return identifyByAccess(assertion, access);
+  }
   const presented = /^bearer +(\S+)$/i.exec(headers.get("Authorization") ?? "")?.[1];
   if (presented === undefined) {
     return deny("credential_missing", "Send the admin token in the Authorization header, after Bearer");

@@ -9,14 +9,15 @@ import {
   digestOfBody,
   failed,
   gives,
+  idempotencyKey,
   ifMatch,
+  NO_IDEMPOTENCY_KEY,
+  NO_VERSION,
   problem,
   readCursor,
   takes,
 } from "./context.ts";
 import * as schemas from "./schemas.ts";
-
-const NO_VERSION = 'If-Match is an ETag of this API, such as "3", or *';
 
 export const tenants = new Hono<AdminEnv>()
   .get(
@@ -31,11 +32,10 @@ export const tenants = new Hono<AdminEnv>()
   )
   .post("/", gives("Makes a tenant", schemas.tenant, 201), takes("json", schemas.newTenant), async (c) => {
     const { id, name } = c.req.valid("json");
-    const key = c.req.header("Idempotency-Key");
+    const key = idempotencyKey(c);
+    if (key === "invalid") return problem(c, "invalid", NO_IDEMPOTENCY_KEY);
     const before =
-      key === undefined
-        ? "new"
-        : await operatorsOf(c.env.env).remember(`tenant ${key}`, digestOfBody({ id, name }));
+      key === null ? "new" : await operatorsOf(c.env.env).remember(key, digestOfBody({ id, name }));
     if (before === "other") {
       return problem(c, "idempotency_mismatch", "This Idempotency-Key came with another body before");
     }

@@ -134,6 +134,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const { tenantId, digest, kind, active, subscribed } = testimony;
     const owner = await this.#ownerOf(testimony);
     if (owner !== tenantId) return { counts: false, generation: 0, tenantId: owner };
+    const isNew = this.#registry.key(digest) === null;
     let recorded: Recorded = { counts: true, mirror: false, generation: testimony.generation };
     this.#transact(() => {
       if (this.#registry.key(digest) === null) this.#learn(tenantId, digest, kind);
@@ -144,7 +145,7 @@ export class TenantAuthority extends DurableObject<Env> {
       if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, recorded.generation, nowMs);
     });
     await this.#arm();
-    if (owner === tenantId) await this.#confirm(digest, tenantId);
+    if (isNew) await this.#confirm(digest, tenantId);
     return { counts: recorded.counts, generation: recorded.generation, tenantId };
   }
 

@@ -1,0 +1,187 @@
+/** A tenant's authority under other secrets, over the same database: what a rotation of the gateway's own secrets does. */
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { DIRECTORY_MIGRATIONS, Directory } from "../../src/authority/directory.ts";
+import type { LeaseAsk } from "../../src/authority/protocol.ts";
+import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
+import { digestOf } from "../../src/credential/credential.ts";
+import type { Env } from "../../src/env.ts";
+import { authenticityOf, readGatewayKey } from "../../src/gateway-key/format.ts";
+import { memoryStorage } from "../support/sqlite.ts";
+
+const base64 = (byte: number) => Buffer.alloc(32, byte).toString("base64");
+const OLD = { KEY_MAC_SECRET: "a".repeat(32), SEALING_KEY: base64(1) };
+const ROTATED = {
+  KEY_MAC_SECRET: "b".repeat(32),
+  KEY_MAC_SECRET_PREVIOUS: OLD.KEY_MAC_SECRET,
+  SEALING_KEY: base64(2),
+  SEALING_KEY_PREVIOUS: OLD.SEALING_KEY,
+};
+const NEW = { KEY_MAC_SECRET: ROTATED.KEY_MAC_SECRET, SEALING_KEY: ROTATED.SEALING_KEY };
+const WISH = {
+  name: "k",
+  scopes: ["*"],
+  expiresAtMs: null,
+  allowedNetworks: [],
+  apiPerMinute: null,
+} as const;
+
+let storage: ReturnType<typeof memoryStorage>;
+let directory: Directory;
+let directoryFails: boolean;
+
+beforeEach(() => {
+  storage = memoryStorage();
+  directoryFails = false;
+  const own = { storage: memoryStorage(DIRECTORY_MIGRATIONS) } as unknown as DurableObjectState;
+  directory = new Directory(own, {} as Env);
+  vi.spyOn(console, "error").mockImplementation(() => {});
+});
+afterEach(() => vi.restoreAllMocks());
+
+/** The object as it wakes up with these variables. */
+function authority(vars: object): TenantAuthority {
+  const reachable = {
+    claim: async (digest: string, tenantId: string) => directory.claim(digest, tenantId),
+    confirm: async (digest: string, tenantId: string) => directory.confirm(digest, tenantId),
+    tell: async (...told: Parameters<Directory["tell"]>) => {
+      if (directoryFails) throw new Error("the directory was reset");
+      directory.tell(...told);
+    },
+  };
+  const env = {
+    CREDENTIALS: { put: async () => {} },
+    INTROSPECTION: { put: async () => {} },
+    TENANT_AUTHORITY: {},
+    DIRECTORY: { getByName: () => reachable },
+    ORIGIN_URL: "https://postiz.example.com/api",
+    ...vars,
+  };
+  const ctx = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
+  return new TenantAuthority(ctx as unknown as DurableObjectState, env as unknown as Env);
+}
+
+async function issue(vars: object): Promise<string> {
+  const issued = await authority(vars).issueKey(WISH, null, "tests");
+  return (issued.ok && issued.value.secret) || "";
+}
+
+let nonces = 0;
+const ask = (secret: string, more: Partial<LeaseAsk> = {}): LeaseAsk => ({
+  ...{ v: 1, tenantId: null, digest: digestOf(secret), policy: "api", settleWithinMs: 0, scope: "read" },
+  nonce: `n${nonces++}`,
+  ...more,
+});
+
+async function acme(): Promise<void> {
+  await authority(OLD).createTenant("acme", "Acme", "tests");
+  await authority(OLD).setOriginKey("postiz-key", "tests");
+}
+
+describe("rotating SEALING_KEY", () => {
+  it("opens what the previous key sealed, and seals it anew when it is used: then the previous may go", async () => {
+    await acme();
+    const secret = await issue(OLD);
+    expect(authority(NEW).lease(ask(secret)).verdict).toBe("origin_key_unreadable");
+    expect(authority(ROTATED).lease(ask(secret))).toMatchObject({
+      verdict: "granted",
+      originKey: "postiz-key",
+    });
+    expect(authority(NEW).lease(ask(secret))).toMatchObject({ verdict: "granted", originKey: "postiz-key" });
+    expect(authority(OLD).lease(ask(secret)).verdict).toBe("origin_key_unreadable");
+  });
+
+  it("an idle tenant is moved by asking for it, again and again without harm", async () => {
+    await acme();
+    expect([authority(ROTATED).reseal(), authority(ROTATED).reseal(), authority(NEW).reseal()]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect(authority(OLD).reseal()).toBe(false);
+  });
+
+  it("a tenant without a Postiz key has nothing to move", async () => {
+    await authority(OLD).createTenant("acme", "Acme", "tests");
+    expect(authority(NEW).reseal()).toBeNull();
+  });
+});
+
+describe("rotating KEY_MAC_SECRET", () => {
+  it("keys of either secret are genuine meanwhile, and the authority lets both in", async () => {
+    await acme();
+    const secrets = [await issue(OLD), await issue(ROTATED)];
+    for (const secret of secrets) {
+      const key = readGatewayKey(secret);
+      const macSecrets = { current: ROTATED.KEY_MAC_SECRET, previous: ROTATED.KEY_MAC_SECRET_PREVIOUS };
+      expect(key && authenticityOf(key, macSecrets)).toBe("genuine");
+      expect(authority(ROTATED).lease(ask(secret)).verdict).toBe("granted");
+    }
+  });
+});
+
+describe("a lease of a gateway key", () => {
+  it("without a word about scope or address, as the version before asks, gives no more than the key allows", async () => {
+    await acme();
+    const narrow = await authority(OLD).issueKey({ ...WISH, scopes: ["read"] }, null, "tests");
+    const secret = (narrow.ok && narrow.value.secret) || "";
+    const { scope: _, ...silent } = ask(secret);
+    expect(authority(OLD).lease(silent).verdict).toBe("scope_insufficient");
+    await authority(OLD).putKey({ digest: digestOf("plain"), keyId: "plain" });
+    expect(authority(OLD).lease({ ...silent, tenantId: "acme", digest: digestOf("plain") }).verdict).toBe(
+      "granted",
+    );
+  });
+
+  it("refused uses nothing up", async () => {
+    await acme();
+    const wish = { ...WISH, scopes: ["read"], apiPerMinute: 1, allowedNetworks: ["192.0.2.0/24"] } as const;
+    const issued = await authority(OLD).issueKey(wish, null, "tests");
+    const secret = (issued.ok && issued.value.secret) || "";
+    const object = authority(OLD);
+    const inside = { clientAddress: "192.0.2.1" };
+    expect(object.lease(ask(secret, { ...inside, scope: "posts:write" })).verdict).toBe("scope_insufficient");
+    expect(object.lease(ask(secret)).verdict).toBe("network_not_allowed");
+    expect(object.lease(ask(secret, inside)).verdict).toBe("granted");
+    expect(object.lease(ask(secret, inside)).verdict).toBe("rate_limited");
+  });
+
+  it("ends no later than the key does", async () => {
+    await acme();
+    const nowMs = Date.now();
+    const issued = await authority(OLD).issueKey({ ...WISH, expiresAtMs: nowMs + 400 }, null, "tests");
+    const secret = (issued.ok && issued.value.secret) || "";
+    expect(authority(OLD).lease(ask(secret)).usableForMs).toBeLessThanOrEqual(400);
+  });
+});
+
+describe("the audit", () => {
+  it("reaches the operators once their directory answers again, each line once", async () => {
+    directoryFails = true;
+    await acme();
+    await issue(OLD);
+    expect(directory.audit(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
+    expect(storage.alarmAtMs).not.toBeNull();
+    directoryFails = false;
+    const object = authority(OLD);
+    await object.alarm();
+    await object.alarm();
+    const told = directory.audit(Number.MAX_SAFE_INTEGER, 10).map(({ entry }) => entry.action);
+    expect(told).toEqual(["key.create", "tenant.origin_key", "tenant.create"]);
+  });
+
+  it("holds no secret, before or after", async () => {
+    await acme();
+    const secret = await issue(OLD);
+    const text = JSON.stringify(authority(OLD).audit(Number.MAX_SAFE_INTEGER, 10));
+    for (const each of [secret, digestOf(secret), "postiz-key"]) expect(text).not.toContain(each);
+  });
+});
+
+describe("a credential that another tenant has claimed meanwhile", () => {
+  it("is taken back: the directory's word is the last", async () => {
+    await acme();
+    vi.spyOn(directory, "confirm").mockReturnValue(false);
+    const secret = await issue(OLD);
+    expect(authority(OLD).lease(ask(secret)).verdict).toBe("key_revoked");
+  });
+});
