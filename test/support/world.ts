@@ -85,8 +85,9 @@ export class World {
     vi.spyOn(console, "error").mockImplementation(() => {});
   }
 
-  isolate(): Deps {
-    const env = this.#env();
+  /** `vars`: over the world's, as during a rollout. */
+  isolate(vars: Readonly<Record<string, string>> = {}): Deps {
+    const env = { ...this.#env(), ...vars };
     const config = readConfig(env);
     if (!config.ok) throw new Error(JSON.stringify(config.problem));
     return compose(env, config.config);

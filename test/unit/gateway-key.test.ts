@@ -1,5 +1,4 @@
 import { createHmac } from "node:crypto";
-import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { tagOf } from "../../src/authority/tag.ts";
@@ -11,21 +10,10 @@ import {
   readGatewayKey,
 } from "../../src/gateway-key/format.ts";
 import { isSealedUnder, seal, unseal } from "../../src/gateway-key/seal.ts";
+import { base62, DIGITS, withCrc } from "../support/base62.ts";
 
-const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SECRETS = { current: "s".repeat(40), previous: null };
 const TAG = tagOf("acme");
-
-/** Written down a second time, as a scanner or an auditor would. */
-function base62(value: number, length: number): string {
-  let text = "";
-  for (let rest = value; text.length < length; rest = Math.floor(rest / 62)) text = DIGITS[rest % 62] + text;
-  return text;
-}
-
-function withCrc(body: string): string {
-  return `${body}_${base62(crc32(body), 6)}`;
-}
 
 /** Of a name that differs from the other secrets'. */
 function secretNamed(differently: string): string {
