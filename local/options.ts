@@ -102,6 +102,8 @@ export function readStandaloneOptions(args: readonly string[], cwd: string): Sta
     );
   }
   const vars = Object.fromEntries(assignments.map(readAssignment));
+  if (origin !== undefined && vars["ORIGIN_URL"] !== undefined)
+    throw new UsageError("--origin and --var ORIGIN_URL:… say the same thing: give one of them.");
   const originUrl = vars["ORIGIN_URL"] ?? origin;
   if (originUrl === undefined && !help)
     throw new UsageError("--origin is missing: give the base of your Postiz.");

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readOptions, UsageError } from "../../local/options.ts";
+import { readOptions, readStandaloneOptions, UsageError } from "../../local/options.ts";
 import { UserError } from "../../local/project.ts";
 
 const read = (...args: string[]) => readOptions(args, {});
@@ -88,5 +88,12 @@ describe("the gateway's own address as the origin", () => {
     "http://10.127.0.0.1.example:8787",
   ])("is not %s", (origin) => {
     expect(read("--origin", origin).origin).toBe(origin);
+  });
+});
+
+describe("options of npm run standalone", () => {
+  it("are refused where two of them say the same thing", () => {
+    const args = ["--origin", "http://postiz.example.com", "--var", "ORIGIN_URL:http://other.example.com"];
+    expect(() => readStandaloneOptions(args, "/")).toThrow("give one of them");
   });
 });
