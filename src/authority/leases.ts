@@ -70,7 +70,7 @@ export class Leases {
   }
 
   #decide(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
-    const unusable = refusalOf(key, nowMs);
+    const unusable = tenant.status === "active" ? refusalOf(key, nowMs) : "key_revoked";
     if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
     const standing = this.#introspections.standing(key.digest, key.kind, ask.nonce, rule, nowMs);
     const { generation } = standing;

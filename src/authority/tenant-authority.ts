@@ -158,6 +158,7 @@ export class TenantAuthority extends DurableObject<Env> {
     if (existing !== null && existing.id !== input.id) {
       throw new Error(`this authority belongs to tenant "${existing.id}", not "${input.id}"`);
     }
+    if (existing?.status === "deleted") throw new Error(`tenant "${input.id}" was deleted`);
     const tenant = existing ?? newTenant(input.id, input.name, steadyNowMs());
     this.#registry.putTenant({
       ...tenant,
@@ -175,7 +176,7 @@ export class TenantAuthority extends DurableObject<Env> {
     requireIdentifier("key id", input.keyId);
     if (!/^[0-9a-f]{64}$/.test(input.digest)) throw new Error("a digest is 64 lower-case hex digits");
     const tenant = this.#registry.tenant();
-    if (tenant === null) throw new Error("create the tenant before its keys");
+    if (tenant?.status !== "active") throw new Error("create the tenant before its keys");
     const owner = await shardOf(this.env, input.digest).claim(input.digest, tenant.id);
     if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
@@ -364,7 +365,7 @@ export class TenantAuthority extends DurableObject<Env> {
   /** Id of the tenant that owns the credential; empty where nobody does and there is nothing to learn. */
   async #ownerOf({ tenantId, digest, active }: Testimony): Promise<string> {
     const tenant = this.#registry.tenant();
-    const isOwn = tenant === null || tenant.id === tenantId;
+    const isOwn = tenant === null || (tenant.id === tenantId && tenant.status === "active");
     if (!isOwn) return "";
     if (this.#registry.key(digest) !== null) return tenantId;
     if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
@@ -400,9 +401,9 @@ export class TenantAuthority extends DurableObject<Env> {
     await this.#arm();
   }
 
-  #transact(work: () => void): void {
+  #transact<T>(work: () => T): T {
     try {
-      this.ctx.storage.transactionSync(work);
+      return this.ctx.storage.transactionSync(work);
     } catch (error) {
       this.#registry.forget();
       throw error;
@@ -425,10 +426,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** One operator's change: all of it, or nothing and why. */
   async #administer<T>(actor: string, work: (by: By) => Outcome<T>): Promise<Outcome<T>> {
-    let outcome: Outcome<T> = cannot("not_found", "nothing was done");
-    this.#transact(() => {
-      outcome = work({ actor, nowMs: steadyNowMs() });
-    });
+    const outcome = this.#transact(() => work({ actor, nowMs: steadyNowMs() }));
     await this.#arm();
     await this.#tell();
     return outcome;

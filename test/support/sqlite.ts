@@ -18,15 +18,16 @@ class SqliteStorage {
     this.alarmAtMs = null;
   }
 
-  transactionSync(work: () => void): void {
+  transactionSync<T>(work: () => T): T {
     this.#db.exec("BEGIN");
     try {
-      work();
+      const result = work();
+      this.#db.exec("COMMIT");
+      return result;
     } catch (error) {
       this.#db.exec("ROLLBACK");
       throw error;
     }
-    this.#db.exec("COMMIT");
   }
 
   #exec(text: string, values: SQLInputValue[]) {

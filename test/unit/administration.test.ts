@@ -154,6 +154,31 @@ describe("a lease of a gateway key", () => {
   });
 });
 
+describe("a deleted tenant", () => {
+  it("lets nobody in any more, whatever is put in or learnt afterwards", async () => {
+    await acme();
+    const secret = await issue(OLD);
+    await authority(OLD).deleteTenant("tests");
+    const object = authority(OLD);
+    expect(object.lease(ask(secret)).verdict).toBe("key_revoked");
+    await expect(object.putTenant({ id: "acme", name: "Acme" })).rejects.toThrow("was deleted");
+    await expect(object.putKey({ digest: digestOf("late"), keyId: "late" })).rejects.toThrow();
+    const nowMs = Date.now();
+    const yes = {
+      active: true,
+      subscribed: true,
+      expiresAtMs: null,
+      ageMs: 0,
+      askedAtMs: nowMs,
+      generation: 0,
+    };
+    const told = { v: 1, tenantId: "acme", digest: digestOf("learnt"), kind: "api_key", ...yes } as const;
+    expect((await object.testify(told)).counts).toBe(false);
+    for (const each of ["late", "learnt"]) expect(object.lease(ask(each)).verdict).toBe("key_unknown");
+    expect((await object.issueKey(WISH, null, "tests")).ok).toBe(false);
+  });
+});
+
 describe("the audit", () => {
   it("reaches the operators once their directory answers again, each line once", async () => {
     directoryFails = true;
