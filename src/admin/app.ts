@@ -29,10 +29,20 @@ const forOperators = new Hono<AdminEnv>()
   .route("/tenants/:tenantId/keys", keys)
   .route("/", operations);
 
-export const admin = new Hono<AdminEnv>()
-  .basePath("/_gateway/v1")
-  .route("/me", self)
-  .route("/", forOperators);
+const BASE = "/_gateway/v1";
+
+export const admin = new Hono<AdminEnv>().basePath(BASE).route("/me", self).route("/", forOperators);
+for (const [path, routes] of Map.groupBy(
+  admin.routes.filter(({ method }) => method !== "ALL"),
+  (route) => route.path,
+)) {
+  const methods = new Set(routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])));
+  admin.all(path.slice(BASE.length), (c) => {
+    const allow = [...methods];
+    const detail = `${c.req.method} is not possible here; ${allow.join(", ")} are`;
+    throw new Refusal({ reason: "method_not_allowed", detail, allow });
+  });
+}
 admin.notFound(() => {
   throw new Refusal({ reason: "path_unknown", detail: "The gateway has no such path" });
 });

@@ -5,6 +5,7 @@ import type { Context } from "hono";
 import { describeRoute, resolver, validator } from "hono-openapi";
 import type * as z from "zod";
 import type { Failure, Outcome } from "../authority/administration.ts";
+import type { NumberedEntry } from "../authority/audit.ts";
 import { tagOf } from "../authority/tag.ts";
 import type { TenantAuthority } from "../authority/tenant-authority.ts";
 import type { Deps } from "../deps.ts";
@@ -72,6 +73,14 @@ export const cursorOf = (last: string | number | undefined): string | null =>
   last === undefined ? null : Buffer.from(String(last)).toString("base64url");
 export const readCursor = (cursor: string | undefined): string =>
   cursor === undefined ? "" : Buffer.from(cursor, "base64url").toString("utf8");
+
+/** The newest first; the number that the last page ended with is the cursor. */
+export const auditBefore = (cursor: string | undefined): number =>
+  cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(readCursor(cursor)) || 0;
+export function auditPage(c: AdminContext, found: readonly NumberedEntry[], limit: number): Response {
+  const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
+  return c.json({ items: found.map(({ entry }) => entry), nextCursor });
+}
 
 export function digestOfBody(body: unknown): string {
   return createHash("sha256").update(JSON.stringify(body)).digest("hex");

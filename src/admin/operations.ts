@@ -6,7 +6,16 @@ import { tagOf } from "../authority/tag.ts";
 import { unlinkedIdOf } from "../authority/unlinked.ts";
 import { digestOf } from "../credential/credential.ts";
 import { readGatewayKey } from "../gateway-key/format.ts";
-import { type AdminContext, type AdminEnv, cursorOf, gives, readCursor, takes } from "./context.ts";
+import {
+  type AdminContext,
+  type AdminEnv,
+  auditBefore,
+  auditPage,
+  cursorOf,
+  gives,
+  readCursor,
+  takes,
+} from "./context.ts";
 import { explain } from "./explain.ts";
 import * as schemas from "./schemas.ts";
 
@@ -28,10 +37,7 @@ export const operations = new Hono<AdminEnv>()
     takes("query", schemas.page),
     async (c) => {
       const { cursor, limit } = c.req.valid("query");
-      const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(readCursor(cursor)) || 0;
-      const found = await operatorsOf(c.env.env).audit(before, limit);
-      const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
-      return c.json({ items: found.map(({ entry }) => entry), nextCursor });
+      return auditPage(c, await operatorsOf(c.env.env).audit(auditBefore(cursor), limit), limit);
     },
   )
   .post(

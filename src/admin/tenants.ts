@@ -4,6 +4,8 @@ import { operatorsOf } from "../authority/find-directory.ts";
 import {
   type AdminEnv,
   answer,
+  auditBefore,
+  auditPage,
   authorityOf,
   cursorOf,
   digestOfBody,
@@ -96,10 +98,8 @@ export const tenants = new Hono<AdminEnv>()
     takes("query", schemas.page),
     async (c) => {
       const { cursor, limit } = c.req.valid("query");
-      const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(readCursor(cursor)) || 0;
-      const found = await authorityOf(c, c.req.param("tenantId")).audit(before, limit);
-      const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
-      return c.json({ items: found.map(({ entry }) => entry), nextCursor });
+      const authority = authorityOf(c, c.req.param("tenantId"));
+      return auditPage(c, await authority.audit(auditBefore(cursor), limit), limit);
     },
   );
 

@@ -195,6 +195,17 @@ describe("tenants", () => {
     }
   });
 
+  it("another method than a path has is 405, with those that it has", async () => {
+    const { received, json } = await call("PUT", "/tenants");
+    expect([received.status, json.code, received.headers.get("Allow")]).toEqual([
+      405,
+      "method_not_allowed",
+      "GET, HEAD, POST",
+    ]);
+    expect((await call("GET", "/tenants/x/keys/y/rotate")).received.headers.get("Allow")).toBe("POST");
+    expect((await call("GET", "/nothing-here")).json.code).toBe("path_unknown");
+  });
+
   it("JSON that is none is 400, not 500", async () => {
     const received = await gateway.send({
       method: "POST",
