@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { Refusal } from "../own/refusal.ts";
 import { type AdminEnv, problem } from "./context.ts";
+import { importing } from "./import.ts";
 import { keys } from "./keys.ts";
 import { operations } from "./operations.ts";
 import { identifyOperator } from "./operator.ts";
@@ -27,7 +28,8 @@ const forOperators = new Hono<AdminEnv>()
   })
   .route("/tenants", tenants)
   .route("/tenants/:tenantId/keys", keys)
-  .route("/", operations);
+  .route("/", operations)
+  .route("/", importing);
 
 const BASE = "/_gateway/v1";
 

@@ -67,6 +67,33 @@ export const page = z.object({
   limit: z.coerce.number().int().min(1).max(100).default(50),
 });
 
+const tenantRef = { tenantId };
+const digest = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, "a digest is 64 lower-case hex digits")
+  .optional();
+const brought = {
+  ...tenantRef,
+  digest,
+  keyId: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, 'a key id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"')
+    .optional(),
+  name: z.string().max(200).optional(),
+  expiresAt: time.nullable().optional(),
+  apiPerMinute: limit.nullable().optional(),
+};
+export const importedKey = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("api_key"), ...brought, key: originKey.shape.key.optional() }),
+  z.strictObject({ type: z.literal("token"), ...brought, token: someToken.shape.token.optional() }),
+]);
+export const importLine = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("tenant"), ...newTenant.shape }),
+  z.strictObject({ type: z.literal("subscription"), ...tenantRef, ...newSubscription.shape }),
+  z.strictObject({ type: z.literal("origin_key"), ...tenantRef, ...originKey.shape }),
+  ...importedKey.options,
+]);
+
 const instant = z.string().nullable();
 export const tenant = z
   .object({

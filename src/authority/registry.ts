@@ -180,6 +180,15 @@ export class Registry {
     return this.#readKeys("WHERE superseded = 0 AND key_id > ? ORDER BY key_id LIMIT ?", after, limit);
   }
 
+  /** Of Postiz's own keys and tokens that are not revoked, by their digests; `after`: what the last page ended with. */
+  pageOfDigests(after: string, limit: number): Key[] {
+    return this.#readKeys(
+      "WHERE kind <> 'gateway_key' AND state <> 'revoked' AND digest > ? ORDER BY digest LIMIT ?",
+      after,
+      limit,
+    );
+  }
+
   /** Every secret that a request could still use. */
   usable(): Key[] {
     return this.#readKeys("WHERE state <> 'revoked'");

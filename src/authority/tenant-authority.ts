@@ -24,6 +24,7 @@ import {
 import { Audit, type NumberedEntry } from "./audit.ts";
 import { isIdentifier } from "./credential-record.ts";
 import { operatorsOf, shardOf } from "./find-directory.ts";
+import { Importing, type ImportLine, type ImportResult } from "./importing.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
@@ -44,7 +45,7 @@ import { type Key, newKey, newTenant, Registry, recordOf } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { tagOf } from "./tag.ts";
 import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
-import type { KeyView, Self, TenantView, Usage } from "./views.ts";
+import { type KeyView, type Self, type TenantView, timeOf, type Usage } from "./views.ts";
 
 export interface TenantInput {
   readonly id: string;
@@ -65,6 +66,15 @@ export interface KeyInput {
 /** What was done, and from when on (RFC 3339, UTC) no isolate admits on what was true before. */
 export type Effect<T> = { readonly ok: true; readonly value: T; readonly effectiveBy: string } | Failure;
 
+export interface ImportedKey {
+  readonly type: "api_key" | "token";
+  readonly digest: string;
+  readonly keyId: string;
+  readonly name: string;
+  readonly expiresAt: string | null;
+  readonly apiPerMinute: number | null;
+}
+
 const TOLD_AT_ONCE = 100;
 const TELL_TIMEOUT_MS = 2_000;
 const TELL_AGAIN_MS = 5_000;
@@ -78,6 +88,7 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #originKeys: OriginKeys;
   readonly #audit: Audit;
   readonly #administration: Administration;
+  readonly #importing: Importing;
   #configuration: Config | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -91,6 +102,9 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#leases = new Leases(this.#registry, new Ledger(sql), this.#introspections, this.#originKeys);
     const ring = new KeyRing(this.#registry, (projection) => this.#project(projection));
     this.#administration = new Administration(sql, this.#registry, ring, this.#originKeys, this.#audit);
+    this.#importing = new Importing(this.#registry, this.#originKeys, (tenantId, key) =>
+      this.#putKey(tenantId, key),
+    );
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
     this.#introspectionOutbox = new Outbox(
       ctx.storage,
@@ -189,6 +203,54 @@ export class TenantAuthority extends DurableObject<Env> {
     });
     await this.#confirm(input.digest, tenant.id);
     return this.#receipt();
+  }
+
+  /** Takes what an operator brings along, line by line; a line that is rejected keeps none of the others out. */
+  async import(tenantId: string, lines: readonly ImportLine[], actor: string): Promise<ImportResult[]> {
+    const { sealingKeys } = this.#config();
+    const isKnown = this.#registry.tenant()?.status === "active";
+    const comes = isKnown || lines.some(({ type }) => type === "tenant");
+    const owners = comes ? await this.#claimAll(tenantId, lines) : new Map<string, string>();
+    const nowMs = steadyNowMs();
+    const results = this.#transact(() => {
+      const taken = lines.map((line) => {
+        const owner = "digest" in line ? (owners.get(line.digest) ?? null) : null;
+        return this.#importing.take(line, owner, sealingKeys, nowMs);
+      });
+      const counts = countResults(taken);
+      const changes = taken.some(({ result }) => result === "created" || result === "updated");
+      const at = new Date(nowMs).toISOString();
+      const entry = { at, actor, action: "import", tenantId, keyId: null, before: null, after: counts };
+      if (changes) this.#audit.record(entry);
+      return taken;
+    });
+    await this.#arm();
+    const created = lines.filter((line, i) => "digest" in line && results[i]?.result === "created");
+    await Promise.all(created.map((line) => "digest" in line && this.#confirm(line.digest, tenantId)));
+    if (this.#registry.tenant() !== null) await this.#tell();
+    return results;
+  }
+
+  /** What of its keys could be imported, in the order of their digests; `after`: what the last page ended with. */
+  imported(after: string, limit: number): ImportedKey[] {
+    return this.#registry.pageOfDigests(after, limit).map((key) => ({
+      type: key.kind === "oauth_token" ? "token" : "api_key",
+      digest: key.digest,
+      keyId: key.keyId,
+      name: key.name,
+      expiresAt: timeOf(key.expiresAtMs),
+      apiPerMinute: key.limits.apiPerMinute ?? null,
+    }));
+  }
+
+  async #claimAll(tenantId: string, lines: readonly ImportLine[]): Promise<Map<string, string>> {
+    const digests = [...new Set(lines.flatMap((line) => ("digest" in line ? [line.digest] : [])))];
+    const claimed = digests.map(async (digest): Promise<[string, string]> => {
+      // One's own need no claiming.
+      if (this.has(digest)) return [digest, tenantId];
+      return [digest, await shardOf(this.env, digest).claim(digest, tenantId)];
+    });
+    return new Map(await Promise.all(claimed));
   }
 
   /** Terminal: leaves a tombstone here and in KV. Revoking twice changes nothing. */
@@ -496,6 +558,12 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#configuration = result.config;
     return result.config;
   }
+}
+
+function countResults(results: readonly ImportResult[]): Record<ImportResult["result"], number> {
+  const counts = { created: 0, updated: 0, unchanged: 0, rejected: 0 };
+  for (const { result } of results) counts[result]++;
+  return counts;
 }
 
 /** What could be written here but not read back from KV would be a key that never works. */

@@ -533,6 +533,116 @@ describe("what operators ask", () => {
   });
 });
 
+describe("import", () => {
+  interface Result {
+    readonly line: number;
+    readonly result: string;
+    readonly reason?: string;
+  }
+
+  async function bring(lines: readonly (object | string)[]): Promise<Result[]> {
+    const body = lines.map((line) => (typeof line === "string" ? line : JSON.stringify(line))).join("\n");
+    const received = await gateway.send({
+      method: "POST",
+      path: "/_gateway/v1/import",
+      headers: [
+        ["Authorization", `Bearer ${ADMIN_TOKEN}`],
+        ["Content-Type", "application/x-ndjson"],
+      ],
+      body,
+    });
+    expect([received.status, received.headers.get("Content-Type")]).toEqual([200, "application/x-ndjson"]);
+    return received.body
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Result);
+  }
+
+  const imported = digestOf("a key that Postiz made");
+  const token = `pos_${digestOf("a token that Postiz made").slice(0, 40)}`;
+  for (const secret of [imported, token]) recordSecret(secret);
+  const LINES = [
+    { type: "tenant", id: "imported", name: "Imported" },
+    { type: "subscription", tenantId: "imported", status: "active", tier: "PRO" },
+    { type: "api_key", tenantId: "imported", key: imported, name: "from Postiz" },
+    { type: "token", tenantId: "imported", digest: digestOf(token) },
+    { type: "origin_key", tenantId: "imported", key: POSTIZ_KEY },
+  ];
+  const results = (found: readonly Result[]) => found.map(({ result }) => result);
+
+  it("puts in what is new, and the same again changes nothing", async () => {
+    expect(results(await bring(LINES))).toEqual(["created", "updated", "created", "created", "created"]);
+    expect(results(await bring(LINES))).toEqual(Array(5).fill("unchanged"));
+    expect(results(await bring([{ ...LINES[2], name: "renamed" }]))).toEqual(["updated"]);
+    await bring([LINES[2] ?? ""]);
+    expect((await use(imported)).status).toBe(200);
+    const { json } = await call("GET", "/tenants/imported");
+    expect(json).toMatchObject({ subscription: { status: "active", tier: "PRO" }, hasOriginKey: true });
+  });
+
+  it("a bad line is rejected with what is wrong, and stops no other", async () => {
+    const found = await bring([
+      "{",
+      { type: "tenant", id: "a/b", name: "x" },
+      { type: "planet", id: "x" },
+      { type: "api_key", tenantId: "nobody", digest: "0".repeat(64) },
+      { type: "api_key", tenantId: "imported" },
+      { type: "api_key", tenantId: "imported", digest: "short" },
+      { type: "tenant", id: "after-all", name: "After all" },
+    ]);
+    expect(found.map(({ line }) => line)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(results(found)).toEqual([...Array(6).fill("rejected"), "created"]);
+    for (const { reason } of found.slice(0, 6)) expect(reason).not.toBe("");
+  });
+
+  it("a credential of another tenant, and a tombstone, are rejected, never revived", async () => {
+    await bring(LINES);
+    const [stolen] = await bring([{ type: "api_key", tenantId: "after-all", key: imported }]);
+    expect(stolen).toMatchObject({ result: "rejected", reason: "it belongs to another tenant" });
+    const revoked = digestOf("a key to be revoked");
+    recordSecret(revoked);
+    const line = { type: "api_key", tenantId: "imported", key: revoked, keyId: "doomed" };
+    expect(results(await bring([line]))).toEqual(["created"]);
+    await call("DELETE", "/tenants/imported/keys/doomed");
+    expect((await bring([line]))[0]).toMatchObject({
+      result: "rejected",
+      reason: "it was revoked, for good",
+    });
+    expect(await outcomeOf(await use(revoked))).toBe("key_revoked");
+  });
+
+  it("of more than 500 lines is refused whole", async () => {
+    const received = await gateway.send({
+      method: "POST",
+      path: "/_gateway/v1/import",
+      headers: [["Authorization", `Bearer ${ADMIN_TOKEN}`]],
+      body: "{}\n".repeat(501),
+    });
+    expect(received.status).toBe(400);
+  });
+
+  it("has its counterpart: what is exported can be imported, and holds no secret", async () => {
+    await bring(LINES);
+    const received = await gateway.send({
+      path: "/_gateway/v1/export",
+      headers: [["Authorization", `Bearer ${ADMIN_TOKEN}`]],
+    });
+    const lines = received.body
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    const mine = lines.filter((line) => line.tenantId === "imported" || line.id === "imported");
+    expect(mine.map(({ type }) => type).sort()).toEqual(["api_key", "subscription", "tenant", "token"]);
+    expect(results(await bring(mine))).toEqual(Array(4).fill("unchanged"));
+    for (const secret of [imported, token, POSTIZ_KEY]) expect(received.body).not.toContain(secret);
+  });
+
+  it("learns of a token's tenant before it is used", async () => {
+    await bring(LINES);
+    expect(await gateway.eventOf(await use(token))).toMatchObject({ tenant: "imported" });
+  });
+});
+
 describe("a tenant, with its own key", () => {
   it("sees itself and what is left to it, and uses nothing up", async () => {
     const tenant = await newTenant();
