@@ -71,7 +71,8 @@ end
 `;
 }
 
-const DISTINCT = `local i = 0
+const DISTINCT = `math.randomseed(os.time())
+local i = math.random(2 ^ 40)
 request = function()
   i = i + 1
   return wrk.format("GET", nil, { ["Authorization"] = string.format("%064x", i) })

@@ -60,11 +60,16 @@ ${http}
     nginx.once("exit", () => resolve());
     nginx.once("error", () => resolve());
   });
-  await untilItAnswers(port, name);
   const stop = async () => {
     nginx.kill("SIGTERM");
     await ended;
   };
+  try {
+    await untilItAnswers(port, name);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   return { pid: workerOf(nginx.pid ?? 0), stop };
 }
 

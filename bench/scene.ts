@@ -60,7 +60,10 @@ export async function setScene(folder: string, keys: number, signal: AbortSignal
       service.name === "gateway" ? { ...service, modules: build.workers["counting"] ?? [] } : service,
     );
     const counting = await keep(startGateway(join(folder, "counting"), build, watched, originUrl, signal));
-    for (const { seeder } of [measured, counting]) await fetch(`${seeder}/?keys=${keys}`, { method: "POST" });
+    for (const { seeder } of [measured, counting]) {
+      const { status } = await fetch(`${seeder}/?keys=${keys}`, { method: "POST" });
+      if (status !== 204) throw new Error(`the seeder answered ${status}`);
+    }
     return { measured, counting, peers, stop };
   } catch (error) {
     await stop();

@@ -146,6 +146,8 @@ export async function serve(
 function begin(socketPath: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, timeout: HOLD_TIMEOUT_MS }, (response) => {
+      // It is to be silent for a while, longer than it may take to begin.
+      asked.setTimeout(0);
       response.on("error", () => {}).resume();
       resolve();
     });

@@ -66,6 +66,8 @@ async function dispatch(
   return serve({ context, target, event, deps, waitUntil });
 }
 
+const OWN_URL = /^[a-z]+:\/\/[^/?#]*\/_gateway(?:\/|$)/;
+
 function refuse(
   denial: Denial,
   { request, requestId }: RequestContext,
@@ -78,7 +80,11 @@ function refuse(
   return denialResponse(denial, {
     requestId,
     method: request.method,
-    asProblem: isGatewayPath(target?.path ?? "") || wantsProblem(request.headers),
+    // Of a path that has no reading, as much as it says.
+    asProblem:
+      isGatewayPath(target?.path ?? "") ||
+      (target === null && OWN_URL.test(request.url)) ||
+      wantsProblem(request.headers),
     baseUrl: target === null ? "" : `${target.protocol}://${target.host}`,
   });
 }

@@ -1,7 +1,8 @@
 /** What handlers of the admin API have in hand, and how they answer. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { Context } from "hono";
+import type { Context, Hono } from "hono";
+import { HTTPException } from "hono/http-exception";
 import { describeRoute, resolver, validator } from "hono-openapi";
 import type * as z from "zod";
 import type { Failure, Outcome } from "../authority/administration.ts";
@@ -11,8 +12,10 @@ import type { TenantAuthority } from "../authority/tenant-authority.ts";
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { type ProblemCode, type ProblemContext, problemResponse } from "../own/problem.ts";
+import { Refusal } from "../own/refusal.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { WaitUntil } from "../wait-until.ts";
+import { problemDetails } from "./schemas.ts";
 
 export interface AdminEnv {
   Bindings: {
@@ -62,7 +65,7 @@ export function ifMatch(c: AdminContext): number | null | "invalid" {
 export function idempotencyKey(c: AdminContext): string | null | "invalid" {
   const field = c.req.header("Idempotency-Key");
   if (field === undefined) return null;
-  return /^[\x21-\x7e]{1,255}$/.test(field) ? `key ${field}` : "invalid";
+  return /^[\x21-\x7e]{1,255}$/.test(field) ? field : "invalid";
 }
 
 export const NO_IDEMPOTENCY_KEY = "An Idempotency-Key is 1 to 255 visible ASCII characters";
@@ -71,15 +74,39 @@ export const NO_VERSION = 'If-Match is an ETag of this API, such as "3", or *';
 /** A cursor says where the last page ended; it is nobody's business how. */
 export const cursorOf = (last: string | number | undefined): string | null =>
   last === undefined ? null : Buffer.from(String(last)).toString("base64url");
-export const readCursor = (cursor: string | undefined): string =>
-  cursor === undefined ? "" : Buffer.from(cursor, "base64url").toString("utf8");
+
+/** The id that the last page ended with; empty for the first page. What this API did not give is a failure. */
+export function readCursor(cursor: string | undefined): string {
+  if (cursor === undefined) return "";
+  const last = Buffer.from(cursor, "base64url").toString("utf8");
+  if (/^[\w-]{1,64}$/.test(last) && cursorOf(last) === cursor) return last;
+  throw new HTTPException(400, { message: "cursor: it is not one of this API's" });
+}
 
 /** The newest first; the number that the last page ended with is the cursor. */
-export const auditBefore = (cursor: string | undefined): number =>
-  cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(readCursor(cursor)) || 0;
+export function auditBefore(cursor: string | undefined): number {
+  if (cursor === undefined) return Number.MAX_SAFE_INTEGER;
+  const last = readCursor(cursor);
+  if (/^\d{1,15}$/.test(last)) return Number(last);
+  throw new HTTPException(400, { message: "cursor: it is not one of this API's" });
+}
+
 export function auditPage(c: AdminContext, found: readonly NumberedEntry[], limit: number): Response {
   const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
   return c.json({ items: found.map(({ entry }) => entry), nextCursor });
+}
+
+/** Every path of `app` says which methods it has; call it when all of them are there. */
+export function refuseOtherMethods(app: Hono<AdminEnv>): void {
+  const routes = app.routes.filter(({ method }) => method !== "ALL");
+  for (const [path, there] of Map.groupBy(routes, (route) => route.path)) {
+    const methods = new Set(there.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method])));
+    app.all(path, (c) => {
+      const allow = [...methods];
+      const detail = `${c.req.method} is not possible here; ${allow.join(", ")} are`;
+      throw new Refusal({ reason: "method_not_allowed", detail, allow });
+    });
+  }
 }
 
 export function digestOfBody(body: unknown): string {
@@ -111,7 +138,10 @@ export function gives(summary: string, schema: z.ZodType, status: 200 | 201 = 20
     summary,
     responses: {
       [status]: { description: summary, content: json(schema) },
-      default: { description: "RFC 9457 problem details" },
+      default: {
+        description: "RFC 9457 problem details",
+        content: { "application/problem+json": { schema: resolver(problemDetails) } },
+      },
     },
   });
 }

@@ -49,7 +49,7 @@ export async function explain(deps: Deps, question: Question, look: Look): Promi
   const finish = (): Explanation => {
     const rest = STAGES.slice(stages.length);
     const unreached = rest.map((stage) => ({ stage, verdict: "not_reached", detail: "" }) as const);
-    const outcome = (refusal as Denial | null)?.reason ?? "forwarded";
+    const outcome = (refusal as Denial | null)?.reason ?? (rest.length > 0 ? "undecided" : "forwarded");
     return { outcome, stages: [...stages, ...unreached] };
   };
 

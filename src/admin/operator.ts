@@ -1,6 +1,6 @@
 /** Who may call the admin API: whoever has the token, or whom Cloudflare Access vouches for. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { createRemoteJWKSet, type JWTVerifyGetKey, jwtVerify } from "jose";
+import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from "jose";
 import type { AdminConfig } from "../config.ts";
 import { deny, pass, type Result } from "../denial.ts";
 
@@ -15,6 +15,10 @@ export async function identifyOperator(
   headers: Headers,
   { token, access }: AdminConfig,
 ): Promise<Result<string>> {
+  const presented = /^bearer +(\S+)$/i.exec(headers.get("Authorization") ?? "")?.[1];
+  const isToken =
+    presented !== undefined && token !== null && timingSafeEqual(sha256(presented), sha256(token));
+  if (isToken) return pass("admin-token");
   const assertion = headers.get(ACCESS_HEADER);
   if (access !== null && assertion !== null) {
     // Access vouches for whatever a browser sends, also for what another site has made it send.
@@ -23,12 +27,8 @@ export async function identifyOperator(
     }
     return identifyByAccess(assertion, access);
   }
-  const presented = /^bearer +(\S+)$/i.exec(headers.get("Authorization") ?? "")?.[1];
-  if (presented === undefined) {
-    return deny("credential_missing", "Send the admin token in the Authorization header, after Bearer");
-  }
-  const isToken = token !== null && timingSafeEqual(sha256(presented), sha256(token));
-  return isToken ? pass("admin-token") : deny("key_unknown", "This is not the admin token");
+  if (presented !== undefined) return deny("key_unknown", "This is not the admin token");
+  return deny("credential_missing", "Send the admin token in the Authorization header, after Bearer");
 }
 
 async function identifyByAccess(
@@ -48,6 +48,11 @@ async function identifyByAccess(
   } catch (error) {
     // Which of its claims was wrong is for the log: whoever forges one need not know.
     console.error(JSON.stringify({ event: "access_refused", error: String(error) }));
+    if (!(error instanceof errors.JOSEError) || /^ERR_(?:JOSE_GENERIC|JWKS_TIMEOUT)$/.test(error.code)) {
+      return deny("introspection_unavailable", "The keys of Cloudflare Access could not be fetched", {
+        retryAfterSeconds: 5,
+      });
+    }
     return deny("key_unknown", "The Access assertion is not valid");
   }
 }

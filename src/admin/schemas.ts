@@ -12,10 +12,19 @@ const tenantId = z
   .regex(/^[A-Za-z0-9_-]{1,64}$/, 'a tenant id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"')
   .refine((id) => !id.startsWith("unlinked-"), 'ids that begin with "unlinked-" are the gateway\'s own')
   .meta({ description: "1 to 64 of A-Z, a-z, 0-9, _ and -; not beginning with unlinked-" });
-const name = z.string().trim().min(1).max(200);
+const name = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .refine((text) => text.isWellFormed() && !/\p{Cc}/u.test(text), "text without control characters");
 const time = z.iso.datetime({ offset: true }).meta({ description: "RFC 3339" });
 const limit = z.int().min(1).max(MAX_LIMIT);
-const scopes = z.array(z.enum(SCOPES)).min(1).max(SCOPES.length);
+const scopes = z
+  .array(z.enum(SCOPES))
+  .min(1)
+  .max(SCOPES.length)
+  .refine((held) => new Set(held).size === held.length, "each scope once");
 const network = z
   .string()
   .max(64)
@@ -37,7 +46,10 @@ export const newSubscription = z.strictObject({
 });
 /** As it is sent to Postiz: visible ASCII without commas. */
 export const originKey = z.strictObject({
-  key: z.string().regex(/^[\x21-\x2b\x2d-\x7e]{1,512}$/, "1 to 512 visible ASCII characters without commas"),
+  key: z
+    .string()
+    .regex(/^[\x21-\x2b\x2d-\x7e]{1,512}$/, "1 to 512 visible ASCII characters without commas")
+    .refine((key) => !key.startsWith("pgw_"), "a key of Postiz's, not one of the gateway's own"),
 });
 export const newKey = z.strictObject({
   name,
@@ -94,7 +106,19 @@ export const importLine = z.discriminatedUnion("type", [
   ...importedKey.options,
 ]);
 
-const instant = z.string().nullable();
+export const problemDetails = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    instance: z.string(),
+    code: z.string(),
+    msg: z.string(),
+    errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+  })
+  .meta({ id: "Problem" });
+const instant = z.string().nullable().meta({ description: "RFC 3339, UTC" });
 export const tenant = z
   .object({
     id: z.string(),

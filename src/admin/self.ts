@@ -1,6 +1,6 @@
 /** What a tenant may ask with a key of its own: about itself and nobody else. */
 import { Hono } from "hono";
-import { PROTOCOL_VERSION } from "../authority/protocol.ts";
+import { isGoodCredential, PROTOCOL_VERSION } from "../authority/protocol.ts";
 import { readCredential } from "../credential/credential.ts";
 import { deny, pass, type Result } from "../denial.ts";
 import { Refusal } from "../own/refusal.ts";
@@ -28,7 +28,7 @@ async function caller(c: AdminContext): Promise<{ readonly tag: string; readonly
   return found.value;
 }
 
-/** As a request is, but nothing is learnt and nothing counted. */
+/** As a request is, but nothing is counted; whose key it is, it may know, whatever the key may do at Postiz. */
 async function identify(c: AdminContext): Promise<Result<{ readonly tag: string; readonly digest: string }>> {
   const { deps, context, env, waitUntil } = c.env;
   const credential = readCredential(context.request.headers);
@@ -38,7 +38,7 @@ async function identify(c: AdminContext): Promise<Result<{ readonly tag: string;
   }
   const asker = { clientAddress: context.clientAddress, waitUntil, onDecision: () => {} };
   const find = credential.value.kind === "gateway_key" ? findGatewayKey : findClaim;
-  const claim = await find(credential.value, asker, { ...deps, learns: false });
+  const claim = await find(credential.value, asker, deps);
   if (!claim.ok) return claim;
   const { tag, digest, tenantId } = claim.value;
   const grant = await env.TENANT_AUTHORITY.getByName(tag).look({
@@ -47,7 +47,17 @@ async function identify(c: AdminContext): Promise<Result<{ readonly tag: string;
     digest,
     policy: "api",
     settleWithinMs: 0,
+    // So that nothing but the network is left to say no.
+    scope: "read",
+    clientAddress: context.clientAddress,
   });
-  const refusal = keyRefusal(grant, credential.value, { tenantId: grant.tenantId ?? "", keyId: grant.keyId });
-  return refusal ?? pass({ tag, digest });
+  if (grant.verdict === "network_not_allowed") {
+    return deny(grant.verdict, "The key may not be used from the address that the request came from");
+  }
+  if (isGoodCredential(grant)) return pass({ tag, digest });
+  const owner = { tenantId: grant.tenantId ?? "", keyId: grant.keyId };
+  return (
+    keyRefusal(grant, credential.value, owner) ??
+    deny("introspection_unavailable", "Use the key at Postiz first")
+  );
 }

@@ -43,8 +43,11 @@ export const tenants = new Hono<AdminEnv>()
     }
     const authority = authorityOf(c, id);
     const created = await authority.createTenant(id, name, c.var.actor);
-    const isReplay = !created.ok && created.problem === "already_exists" && before === "same";
-    return answer(c, isReplay ? await authority.tenant() : created, 201);
+    if (created.ok) return answer(c, created, 201);
+    // What came to nothing is not what a repetition is answered with.
+    if (before === "new" && key !== null) await operatorsOf(c.env.env).forget(key);
+    const replayed = before === "same" ? await authority.tenant() : created;
+    return answer(c, replayed.ok ? replayed : created, 201);
   })
   .get("/:tenantId", gives("One tenant", schemas.tenant), async (c) =>
     answer(c, await authorityOf(c, c.req.param("tenantId")).tenant()),
@@ -64,9 +67,11 @@ export const tenants = new Hono<AdminEnv>()
       );
     },
   )
-  .delete("/:tenantId", gives("Deletes a tenant and revokes its keys", schemas.tenantEffect), async (c) =>
-    answer(c, await authorityOf(c, c.req.param("tenantId")).deleteTenant(c.var.actor)),
-  )
+  .delete("/:tenantId", gives("Deletes a tenant and revokes its keys", schemas.tenantEffect), async (c) => {
+    const version = ifMatch(c);
+    if (version === "invalid") return problem(c, "invalid", NO_VERSION);
+    return answer(c, await authorityOf(c, c.req.param("tenantId")).deleteTenant(version, c.var.actor));
+  })
   .put(
     "/:tenantId/subscription",
     gives("Sets the subscription", schemas.tenantEffect),

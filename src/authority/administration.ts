@@ -3,11 +3,10 @@
  * also holds the projection. What can't be done is said, not thrown.
  */
 import type { Subscription } from "../entitlement/subscription.ts";
-import type { SealingKeys } from "../gateway-key/seal.ts";
+import { type SealingKeys, seal } from "../gateway-key/seal.ts";
 import type { Audit } from "./audit.ts";
 import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } from "./key-ring.ts";
 import type { LeaseRule, Leases } from "./leases.ts";
-import type { OriginKeys } from "./origin-key.ts";
 import { newTenant, type Registry, type Tenant } from "./registry.ts";
 import {
   type KeyView,
@@ -58,6 +57,11 @@ export interface Replay {
   readonly bodyDigest: string;
 }
 
+function isLate(tenant: Tenant, version: number | null): Failure | null {
+  if (version === null || version === tenant.version) return null;
+  return cannot("precondition_failed", `The tenant is at version ${tenant.version}, not ${version}`);
+}
+
 const REPLAY_MS = 86_400_000;
 const USAGE_KEYS = 1_000;
 
@@ -65,14 +69,12 @@ export class Administration {
   readonly #sql: SqlStorage;
   readonly #registry: Registry;
   readonly #ring: KeyRing;
-  readonly #originKeys: OriginKeys;
   readonly #audit: Audit;
 
-  constructor(sql: SqlStorage, registry: Registry, ring: KeyRing, originKeys: OriginKeys, audit: Audit) {
+  constructor(sql: SqlStorage, registry: Registry, ring: KeyRing, audit: Audit) {
     this.#sql = sql;
     this.#registry = registry;
     this.#ring = ring;
-    this.#originKeys = originKeys;
     this.#audit = audit;
   }
 
@@ -115,17 +117,21 @@ export class Administration {
   }
 
   setOriginKey(secret: string, keys: SealingKeys, by: By): Outcome<TenantView> {
-    const tenant = this.#alive();
-    if (!tenant.ok) return tenant;
-    this.#originKeys.put(secret, keys);
-    return this.#change("tenant.origin_key", null, by, (changed) => changed);
+    return this.#change("tenant.origin_key", null, by, (tenant) => {
+      return { ...tenant, sealedOriginKey: seal(secret, tenant.id, keys) };
+    });
   }
 
   /** Its keys with it, for good. */
-  deleteTenant(by: By): Outcome<TenantView> {
+  deleteTenant(version: number | null, by: By): Outcome<TenantView> {
     const tenant = this.#alive();
     if (!tenant.ok) return tenant;
+    const late = isLate(tenant.value, version);
+    if (late !== null) return late;
     this.#ring.revoke(this.#registry.usable());
+    this.#registry.scrubKeys();
+    this.#sql.exec("DELETE FROM replay");
+    this.#sql.exec("DELETE FROM introspection");
     return this.#change("tenant.delete", null, by, ({ id, createdAtMs, version }) => ({
       ...newTenant(id, "", createdAtMs),
       status: "deleted",
@@ -222,8 +228,11 @@ export class Administration {
   revokeAll(by: By): Outcome<TenantView> {
     const tenant = this.#alive();
     if (!tenant.ok) return tenant;
-    this.#ring.revoke(this.#registry.usable());
-    return this.#noted("key.revoke_all", viewOfTenant(tenant.value), by);
+    const usable = this.#registry.usable();
+    this.#ring.revoke(usable);
+    const keyIds = [...new Set(usable.map(({ keyId }) => keyId))];
+    this.#note("key.revoke_all", null, { keyIds }, { keyIds: [] }, by);
+    return done(viewOfTenant(tenant.value));
   }
 
   /** `digest`: of one key only. */
@@ -266,13 +275,11 @@ export class Administration {
   ): Outcome<TenantView> {
     const tenant = this.#alive();
     if (!tenant.ok) return tenant;
-    if (version !== null && version !== tenant.value.version) {
-      return cannot(
-        "precondition_failed",
-        `The tenant is at version ${tenant.value.version}, not ${version}`,
-      );
-    }
-    this.#registry.putTenant({ ...work(tenant.value), version: tenant.value.version + 1 });
+    const late = isLate(tenant.value, version);
+    if (late !== null) return late;
+    const changed = work(tenant.value);
+    if (JSON.stringify(changed) === JSON.stringify(tenant.value)) return done(viewOfTenant(tenant.value));
+    this.#registry.putTenant({ ...changed, version: tenant.value.version + 1 });
     return this.#noted(action, viewOfTenant(tenant.value), by);
   }
 

@@ -17,7 +17,8 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
    CREATE TABLE tenant (
      id TEXT PRIMARY KEY,
      name TEXT NOT NULL,
-     status TEXT NOT NULL
+     status TEXT NOT NULL,
+     version INTEGER NOT NULL
    ) WITHOUT ROWID;
    CREATE TABLE audit (
      id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -37,6 +38,11 @@ export interface TenantSummary {
   readonly id: string;
   readonly name: string;
   readonly status: string;
+}
+
+/** A tenant as its authority tells of it: what was told later may arrive earlier. */
+export interface ToldTenant extends TenantSummary {
+  readonly version: number;
 }
 
 /** A claim that was never confirmed may be somebody else's after that long, if its tenant does not have it. */
@@ -61,11 +67,18 @@ export class Directory extends DurableObject<Env> {
   async claim(digest: string, tenantId: string): Promise<string> {
     const owner = this.#owner(digest);
     if (owner !== null && owner.tenant_id !== tenantId && (await this.#isAbandoned(digest, owner))) {
-      // Only the claim that was looked at: another may have come meanwhile.
-      this.#sql.exec("DELETE FROM owner WHERE digest = ? AND tenant_id = ?", digest, owner.tenant_id);
+      // Only the claim that was looked at: it may have been confirmed, or another have come, meanwhile.
+      this.#sql.exec(
+        "DELETE FROM owner WHERE digest = ? AND tenant_id = ? AND pending_since_ms = ?",
+        digest,
+        owner.tenant_id,
+        owner.pending_since_ms,
+      );
     }
     this.#sql.exec(
-      "INSERT INTO owner (digest, tenant_id, pending_since_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+      `INSERT INTO owner (digest, tenant_id, pending_since_ms) VALUES (?, ?, ?)
+       ON CONFLICT (digest) DO UPDATE SET pending_since_ms = excluded.pending_since_ms
+       WHERE tenant_id = excluded.tenant_id AND pending_since_ms IS NOT NULL`,
       digest,
       tenantId,
       steadyNowMs(),
@@ -88,13 +101,15 @@ export class Directory extends DurableObject<Env> {
   }
 
   /** What a tenant's authority has to tell; telling it twice changes nothing. */
-  tell(tenant: TenantSummary, entries: readonly NumberedEntry[]): void {
+  tell(tenant: ToldTenant, entries: readonly NumberedEntry[]): void {
     this.#sql.exec(
-      `INSERT INTO tenant (id, name, status) VALUES (?, ?, ?)
-       ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status`,
+      `INSERT INTO tenant (id, name, status, version) VALUES (?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, version = excluded.version
+       WHERE excluded.version >= version`,
       tenant.id,
       tenant.name,
       tenant.status,
+      tenant.version,
     );
     for (const { id, entry } of entries) {
       this.#sql.exec(
@@ -145,6 +160,11 @@ export class Directory extends DurableObject<Env> {
       nowMs,
     );
     return "new";
+  }
+
+  /** What was remembered has come to nothing. */
+  forget(idempotencyKey: string): void {
+    this.#sql.exec("DELETE FROM replay WHERE idempotency_key = ?", idempotencyKey);
   }
 
   #owner(digest: string): OwnerRow | null {

@@ -3,7 +3,7 @@
  * again changes nothing. Synchronous; called inside the transaction that also holds the projection.
  */
 import type { Subscription } from "../entitlement/subscription.ts";
-import type { SealingKeys } from "../gateway-key/seal.ts";
+import { type SealingKeys, seal } from "../gateway-key/seal.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import type { OriginKeys } from "./origin-key.ts";
 import { type Key, newKey, newTenant, type Registry } from "./registry.ts";
@@ -62,7 +62,11 @@ export class Importing {
         if (sealingKeys === null) return rejected("SEALING_KEY is not set: nothing can be sealed");
         const known = this.#originKeys.open(sealingKeys);
         if (known.is === "here" && known.secret === line.key) return UNCHANGED;
-        this.#originKeys.put(line.key, sealingKeys);
+        this.#registry.putTenant({
+          ...tenant,
+          sealedOriginKey: seal(line.key, tenant.id, sealingKeys),
+          version: tenant.version + 1,
+        });
         return known.is === "missing" ? CREATED : UPDATED;
       }
       default:
@@ -86,6 +90,9 @@ export class Importing {
     }
     const known = this.#registry.key(digest);
     if (known?.state === "revoked") return rejected("it was revoked, for good");
+    if (this.#registry.secretsOf(keyId).some((other) => other.digest !== digest)) {
+      return rejected(`the key id "${keyId}" is another key's`);
+    }
     const kind = line.type === "token" ? "oauth_token" : "api_key";
     const base = known ?? { ...newKey(digest, keyId, nowMs), generation: 0 };
     const key = { ...base, kind, name, expiresAtMs, limits } as const;

@@ -58,11 +58,14 @@ export class KeyRing {
     });
   }
 
-  /** A predecessor keeps its own, earlier end. */
+  /** A predecessor ends when its grace does, or with the key where that is earlier. */
   change(secrets: Secrets, { apiPerMinute, expiresAtMs, ...patch }: KeyPatch): void {
     for (const key of secrets) {
-      const limits = apiPerMinute === undefined ? key.limits : apiPerMinute === null ? {} : { apiPerMinute };
-      const end = expiresAtMs === undefined || key.superseded ? key.expiresAtMs : expiresAtMs;
+      if (key.state === "revoked") continue;
+      const { apiPerMinute: before, ...others } = key.limits;
+      const wished = apiPerMinute === undefined ? before : apiPerMinute;
+      const limits = wished === null || wished === undefined ? others : { ...others, apiPerMinute: wished };
+      const end = expiresAtMs === undefined ? key.expiresAtMs : endOf(key, expiresAtMs);
       this.#put({ ...key, ...patch, limits, expiresAtMs: end, generation: key.generation + 1 });
     }
   }
@@ -113,6 +116,11 @@ export class KeyRing {
       terminal: key.state === "revoked",
     });
   }
+}
+
+function endOf({ superseded, expiresAtMs: own }: Key, wishedMs: number | null): number | null {
+  if (!superseded || own === null) return wishedMs;
+  return wishedMs === null ? own : Math.min(own, wishedMs);
 }
 
 /** In the order of their making, to the millisecond. */

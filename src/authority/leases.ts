@@ -163,8 +163,8 @@ function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {
 
 /** What the key was not made for. An isolate of an earlier version does not say what the operation takes. */
 function beyondKey(key: Key, { scope = "*", clientAddress = null }: Asked): LeaseRefusal | null {
-  if (!allows(key.scopes, scope)) return "scope_insufficient";
-  return isAllowedFrom(key.allowedNetworks, clientAddress) ? null : "network_not_allowed";
+  if (!isAllowedFrom(key.allowedNetworks, clientAddress)) return "network_not_allowed";
+  return allows(key.scopes, scope) ? null : "scope_insufficient";
 }
 
 const NO_ORIGIN_KEY = { missing: "origin_key_missing", unreadable: "origin_key_unreadable" } as const;

@@ -25,13 +25,7 @@ export class OriginKeys {
     const secret = keys && unseal(sealed, tenant.id, keys);
     if (keys === null || secret === null) return { is: "unreadable" };
     if (isSealedUnder(sealed, keys.current)) this.#opened = { sealed, secret };
-    else this.put(secret, keys);
+    else this.#registry.putTenant({ ...tenant, sealedOriginKey: seal(secret, tenant.id, keys) });
     return { is: "here", secret };
-  }
-
-  put(secret: string, keys: SealingKeys): void {
-    const tenant = this.#registry.tenant();
-    if (tenant === null) return;
-    this.#registry.putTenant({ ...tenant, sealedOriginKey: seal(secret, tenant.id, keys) });
   }
 }

@@ -70,6 +70,11 @@ export class Outbox {
     );
   }
 
+  /** It is not this object's to write any more. */
+  drop(digest: string): void {
+    this.#storage.sql.exec(`DELETE FROM ${this.#table} WHERE digest = ?`, digest);
+  }
+
   /** When (ms) the earliest write is due; null where there is none. */
   dueAtMs(): number | null {
     return this.#storage.sql

@@ -61,6 +61,19 @@ export type Verdict =
   /** No sealing key that is configured opens the tenant's Postiz key. */
   | "origin_key_unreadable";
 
+/** Of these the credential itself is not to blame. */
+const BLAMELESS: ReadonlySet<Verdict> = new Set<Verdict>([
+  "granted",
+  "rate_limited",
+  "scope_insufficient",
+  "network_not_allowed",
+  "subscription_inactive",
+  "origin_key_missing",
+  "origin_key_unreadable",
+]);
+
+export const isGoodCredential = ({ verdict }: Grant): boolean => BLAMELESS.has(verdict);
+
 export interface Grant {
   readonly v: typeof PROTOCOL_VERSION;
   readonly verdict: Verdict;

@@ -194,6 +194,20 @@ export class Registry {
     return this.#readKeys("WHERE state <> 'revoked'");
   }
 
+  dropKey(digest: string): void {
+    this.#keys.delete(digest);
+    this.#sql.exec("DELETE FROM key WHERE digest = ?", digest);
+  }
+
+  /** What people called them, and where and when they were used; digests and tombstones stay. */
+  scrubKeys(): void {
+    this.#keys.clear();
+    this.#sql.exec(
+      `UPDATE key SET name = '', hint = '', scopes = '[]', allowed_networks = '[]', limits = '{}',
+         last_used_at_ms = NULL, last_used_country = NULL`,
+    );
+  }
+
   putKey(key: Key): void {
     this.#keys.delete(key.digest);
     this.#sql.exec(

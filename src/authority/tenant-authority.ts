@@ -45,7 +45,7 @@ import { type Key, newKey, newTenant, Registry, recordOf } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { tagOf } from "./tag.ts";
 import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
-import { type KeyView, type Self, type TenantView, timeOf, type Usage } from "./views.ts";
+import { type KeyView, type Self, type TenantView, timeOf, type Usage, viewOfTenant } from "./views.ts";
 
 export interface TenantInput {
   readonly id: string;
@@ -77,7 +77,10 @@ export interface ImportedKey {
 
 const TOLD_AT_ONCE = 100;
 const TELL_TIMEOUT_MS = 2_000;
-const TELL_AGAIN_MS = 5_000;
+/** Far below a claim's minute in the directory. */
+const CLAIM_TIMEOUT_MS = 10_000;
+const TELL_AGAIN_MIN_MS = 1_000;
+const TELL_AGAIN_MAX_MS = 300_000;
 
 export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
@@ -90,6 +93,9 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #administration: Administration;
   readonly #importing: Importing;
   #configuration: Config | null = null;
+  /** When the operators' directory is told again what it has not acknowledged; null where there is nothing. */
+  #tellAtMs: number | null;
+  #tellFailures = 0;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -101,7 +107,7 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#audit = new Audit(sql);
     this.#leases = new Leases(this.#registry, new Ledger(sql), this.#introspections, this.#originKeys);
     const ring = new KeyRing(this.#registry, (projection) => this.#project(projection));
-    this.#administration = new Administration(sql, this.#registry, ring, this.#originKeys, this.#audit);
+    this.#administration = new Administration(sql, this.#registry, ring, this.#audit);
     this.#importing = new Importing(this.#registry, this.#originKeys, (tenantId, key) =>
       this.#putKey(tenantId, key),
     );
@@ -112,6 +118,7 @@ export class TenantAuthority extends DurableObject<Env> {
       env.INTROSPECTION,
       steadyNowMs,
     );
+    this.#tellAtMs = this.#audit.untold(1).length > 0 ? steadyNowMs() : null;
     // The runtime gives up on an alarm that keeps failing; what was left undone is taken up at the next wake-up.
     ctx.blockConcurrencyWhile(() => this.#arm());
   }
@@ -173,13 +180,22 @@ export class TenantAuthority extends DurableObject<Env> {
       throw new Error(`this authority belongs to tenant "${existing.id}", not "${input.id}"`);
     }
     if (existing?.status === "deleted") throw new Error(`tenant "${input.id}" was deleted`);
-    const tenant = existing ?? newTenant(input.id, input.name, steadyNowMs());
-    this.#registry.putTenant({
+    const nowMs = steadyNowMs();
+    const tenant = existing ?? newTenant(input.id, input.name, nowMs);
+    const put = {
       ...tenant,
       name: input.name,
       subscription: input.subscription ?? tenant.subscription,
       limits: input.limits ?? tenant.limits,
       unsubscribedAtMs: input.subscription === undefined ? tenant.unsubscribedAtMs : null,
+    };
+    if (existing !== null && JSON.stringify(put) === JSON.stringify(existing)) return this.#receipt();
+    this.#transact(() => {
+      this.#registry.putTenant({ ...put, version: existing === null ? 1 : tenant.version + 1 });
+      const [before, after] = [existing && viewOfTenant(existing), viewOfTenant(put)];
+      const at = new Date(nowMs).toISOString();
+      const entry = { at, actor: "worker", action: "tenant.put", tenantId: input.id, keyId: null };
+      this.#audit.record({ ...entry, before, after });
     });
     await this.#tell();
     return this.#receipt();
@@ -191,7 +207,10 @@ export class TenantAuthority extends DurableObject<Env> {
     if (!/^[0-9a-f]{64}$/.test(input.digest)) throw new Error("a digest is 64 lower-case hex digits");
     const tenant = this.#registry.tenant();
     if (tenant?.status !== "active") throw new Error("create the tenant before its keys");
-    const owner = await shardOf(this.env, input.digest).claim(input.digest, tenant.id);
+    if (this.#registry.secretsOf(input.keyId).some(({ digest }) => digest !== input.digest))
+      throw new Error(`the key id "${input.keyId}" is another key's`);
+    const owner = await this.#claim(input.digest, tenant.id);
+    if (this.#registry.tenant()?.status !== "active") throw new Error("the tenant was deleted");
     if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
     await this.#change({
@@ -248,7 +267,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const claimed = digests.map(async (digest): Promise<[string, string]> => {
       // One's own need no claiming.
       if (this.has(digest)) return [digest, tenantId];
-      return [digest, await shardOf(this.env, digest).claim(digest, tenantId)];
+      return [digest, await this.#claim(digest, tenantId)];
     });
     return new Map(await Promise.all(claimed));
   }
@@ -297,8 +316,10 @@ export class TenantAuthority extends DurableObject<Env> {
     );
   }
 
-  async deleteTenant(actor: string): Promise<Effect<TenantView>> {
-    return this.#effect(await this.#administer(actor, (by) => this.#administration.deleteTenant(by)));
+  async deleteTenant(version: number | null, actor: string): Promise<Effect<TenantView>> {
+    return this.#effect(
+      await this.#administer(actor, (by) => this.#administration.deleteTenant(version, by)),
+    );
   }
 
   /** Whether the tenant's Postiz key is now sealed under the current key; null where there is none. */
@@ -321,7 +342,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const before = this.#replayed(replay);
     if (before !== null) return before;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await shardOf(this.env, digestOf(secret)).claim(digestOf(secret), tenant.value.id);
+    await this.#claim(digestOf(secret), tenant.value.id);
     // The same creation may have been asked for a second time meanwhile.
     const meanwhile = this.#replayed(replay);
     if (meanwhile !== null) return meanwhile;
@@ -371,8 +392,10 @@ export class TenantAuthority extends DurableObject<Env> {
       return cannot("config_invalid", "KEY_MAC_SECRET is not set: no keys can be made");
     const tenant = this.#administration.tenant();
     if (!tenant.ok) return tenant;
+    const known = this.#administration.key(keyId, steadyNowMs());
+    if (!known.ok) return known;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await shardOf(this.env, digestOf(secret)).claim(digestOf(secret), tenant.value.id);
+    await this.#claim(digestOf(secret), tenant.value.id);
     const rotated = await this.#administer(actor, (by) =>
       this.#administration.rotateKey(keyId, secret, graceMs, by),
     );
@@ -431,7 +454,7 @@ export class TenantAuthority extends DurableObject<Env> {
     if (!isOwn) return "";
     if (this.#registry.key(digest) !== null) return tenantId;
     if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
-    return shardOf(this.env, digest).claim(digest, tenantId);
+    return this.#claim(digest, tenantId);
   }
 
   #learn(tenantId: string, digest: string, kind: Key["kind"]): void {
@@ -514,33 +537,56 @@ export class TenantAuthority extends DurableObject<Env> {
     return key.ok ? done({ key: key.value, secret: null }) : key;
   }
 
-  /** A credential that has become another tenant's while it was being written is not this one's. */
+  /**
+   * Id of the tenant that owns the credential. What is written right after it comes long before an unconfirmed claim
+   * could become another's.
+   */
+  #claim(digest: string, tenantId: string): Promise<string> {
+    return within(CLAIM_TIMEOUT_MS, shardOf(this.env, digest).claim(digest, tenantId));
+  }
+
+  /**
+   * Without a confirmation the directory asks, should another want the credential. One that has become another's after
+   * all is not this tenant's, and KV is not to hear of it from here.
+   */
   async #confirm(digest: string, tenantId: string): Promise<void> {
-    if (await shardOf(this.env, digest).confirm(digest, tenantId)) return;
-    const key = this.#registry.key(digest);
-    if (key === null || key.state === "revoked") return;
-    await this.#change({ ...key, state: "revoked", generation: key.generation + 1 });
+    try {
+      const isOurs = await within(CLAIM_TIMEOUT_MS, shardOf(this.env, digest).confirm(digest, tenantId));
+      if (isOurs) return;
+      this.#transact(() => {
+        this.#registry.dropKey(digest);
+        this.#outbox.drop(digest);
+      });
+    } catch (error) {
+      console.error(JSON.stringify({ event: "confirm_failed", digest, error: String(error) }));
+    }
   }
 
   /** Tells the operators' directory; what it does not acknowledge is told again by the alarm. */
   async #tell(): Promise<void> {
     const tenant = this.#registry.tenant();
-    if (tenant === null || isUnlinked(tenant.id)) return;
     const entries = this.#audit.untold(TOLD_AT_ONCE);
-    const { id, name, status } = tenant;
+    const last = entries.at(-1);
+    if (tenant === null || last === undefined) return;
+    const { id, name, status, version } = tenant;
     try {
-      await within(TELL_TIMEOUT_MS, operatorsOf(this.env).tell({ id, name, status }, entries));
-      const last = entries.at(-1);
-      if (last !== undefined) this.#audit.told(last.id);
+      await within(TELL_TIMEOUT_MS, operatorsOf(this.env).tell({ id, name, status, version }, entries));
+      this.#audit.told(last.id);
+      this.#tellFailures = 0;
+      this.#tellAtMs = this.#audit.untold(1).length > 0 ? steadyNowMs() : null;
     } catch (error) {
-      console.error(JSON.stringify({ event: "tell_failed", tenant: id, error: String(error) }));
+      const delayMs = Math.min(TELL_AGAIN_MIN_MS * 2 ** this.#tellFailures++, TELL_AGAIN_MAX_MS);
+      this.#tellAtMs = steadyNowMs() + delayMs;
+      console.error(
+        JSON.stringify({ event: "tell_failed", tenant: id, retryMs: delayMs, error: String(error) }),
+      );
     }
+    await this.#arm();
   }
 
   /** Sets the alarm for the earliest write that is due. */
   async #arm(): Promise<void> {
-    const untoldMs = this.#audit.untold(1).length > 0 ? steadyNowMs() + TELL_AGAIN_MS : null;
-    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs(), untoldMs].filter(
+    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs(), this.#tellAtMs].filter(
       (atMs) => atMs !== null,
     );
     if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));

@@ -66,8 +66,9 @@ export function viewOfQuota({ policy, remaining, resetSeconds }: Quota): QuotaVi
   return { limit: policy.limit, remaining, windowSeconds: policy.windowSeconds, resetSeconds };
 }
 
-export const timeOf = (ms: number | null): string | null =>
-  ms === null || ms === 0 ? null : new Date(ms).toISOString();
+export const timeOf = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
+/** 0: of a version that did not note it. */
+const creationOf = (ms: number): string | null => timeOf(ms === 0 ? null : ms);
 
 export function viewOfTenant(tenant: Tenant): TenantView {
   const { subscription, limits } = tenant;
@@ -82,7 +83,7 @@ export function viewOfTenant(tenant: Tenant): TenantView {
     },
     limits: { postsPerHour: limits.postsPerHour ?? null, apiPerMinute: limits.apiPerMinute ?? null },
     hasOriginKey: tenant.sealedOriginKey !== null,
-    createdAt: timeOf(tenant.createdAtMs),
+    createdAt: creationOf(tenant.createdAtMs),
     version: tenant.version,
   };
 }
@@ -107,7 +108,7 @@ export function viewOfKey(
     scopes: current.scopes ?? ["*"],
     allowedNetworks: current.allowedNetworks,
     apiPerMinute: current.limits.apiPerMinute ?? null,
-    createdAt: timeOf(current.createdAtMs),
+    createdAt: creationOf(current.createdAtMs),
     expiresAt: timeOf(current.expiresAtMs),
     lastUsedAt: timeOf(lastUse?.atMs ?? null),
     lastUsedCountry: lastUse?.country || null,

@@ -15,7 +15,8 @@ export function isAllowedFrom(networks: readonly string[], address: string | nul
 /** In CIDR notation, with the bits of the host cleared; null for what is neither an address nor a network. */
 export function canonicalNetwork(text: string): string | null {
   // Four numbers or colons: the shorthands that the library also takes mean something else to most people.
-  if (!/^(?:\d+(?:\.\d+){3}|[^/]*:[^/]*)(?:\/\d+)?$/.test(text)) return null;
+  if (!/^(?:(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:\/\d+)?$/.test(text))
+    return null;
   if (ipaddr.isValidCIDR(text)) {
     const [address, bits] = ipaddr.parseCIDR(text);
     const base =

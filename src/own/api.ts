@@ -8,6 +8,7 @@ import type { Target } from "../route/canonical.ts";
 import { readBody } from "../upstream/request-body.ts";
 import { VERSION } from "../version.ts";
 import type { WaitUntil } from "../wait-until.ts";
+import { MAX_BODY_BYTES } from "./limits.ts";
 import { PROBLEMS, type ProblemCode } from "./problem.ts";
 import { checkReadiness } from "./readiness.ts";
 import { Refusal } from "./refusal.ts";
@@ -105,5 +106,3 @@ export async function answerOwn(
     throw error;
   }
 }
-
-const MAX_BODY_BYTES = 1_048_576;

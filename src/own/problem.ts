@@ -8,6 +8,7 @@ export const PROBLEMS = {
   not_possible: { status: 409, message: "Its state does not allow that" },
   precondition_failed: { status: 412, message: "It has been changed since" },
   idempotency_mismatch: { status: 422, message: "The Idempotency-Key was used for something else" },
+  unsupported_media_type: { status: 415, message: "The body is of a type that is not taken here" },
   config_invalid: { status: 503, message: "The gateway's configuration is not valid" },
 } as const;
 

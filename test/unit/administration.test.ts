@@ -158,7 +158,7 @@ describe("a deleted tenant", () => {
   it("lets nobody in any more, whatever is put in or learnt afterwards", async () => {
     await acme();
     const secret = await issue(OLD);
-    await authority(OLD).deleteTenant("tests");
+    await authority(OLD).deleteTenant(null, "tests");
     const object = authority(OLD);
     expect(object.lease(ask(secret)).verdict).toBe("key_revoked");
     await expect(object.putTenant({ id: "acme", name: "Acme" })).rejects.toThrow("was deleted");
@@ -202,11 +202,72 @@ describe("the audit", () => {
   });
 });
 
+describe("a directory that does not confirm", () => {
+  it("costs nobody the key that has just been made", async () => {
+    await acme();
+    vi.spyOn(directory, "confirm").mockImplementation(() => {
+      throw new TypeError("confirm is not a function");
+    });
+    const secret = await issue(OLD);
+    expect(authority(OLD).lease(ask(secret)).verdict).toBe("granted");
+  });
+});
+
+describe("a key with a predecessor", () => {
+  it("that is ended ends both", async () => {
+    await acme();
+    const issued = await authority(OLD).issueKey(WISH, null, "tests");
+    const [id, first] = issued.ok ? [issued.value.key.id, issued.value.secret ?? ""] : ["", ""];
+    const rotated = await authority(OLD).rotateKey(id, 2_592_000_000, "tests");
+    const second = ("secret" in rotated && rotated.secret) || "";
+    await authority(OLD).changeKey(id, { expiresAtMs: 1 }, null, "tests");
+    const object = authority(OLD);
+    for (const secret of [first, second]) expect(object.lease(ask(secret)).verdict).toBe("key_expired");
+  });
+
+  it("that is changed writes nothing about those that were revoked before", async () => {
+    await acme();
+    const issued = await authority(OLD).issueKey(WISH, null, "tests");
+    const id = issued.ok ? issued.value.key.id : "";
+    for (let i = 0; i < 3; i++) await authority(OLD).rotateKey(id, 0, "tests");
+    await authority(OLD).alarm();
+    const before = storage.sql.exec("SELECT digest FROM outbox").toArray().length;
+    await authority(OLD).changeKey(id, { name: "renamed" }, null, "tests");
+    expect(storage.sql.exec("SELECT digest FROM outbox").toArray().length).toBe(before + 1);
+  });
+
+  it("keeps the limits that a change says nothing of", async () => {
+    await acme();
+    await authority(OLD).putKey({ digest: digestOf("k"), keyId: "k", limits: { postsPerHour: 1 } });
+    await authority(OLD).changeKey("k", { apiPerMinute: 5 }, null, "tests");
+    const object = authority(OLD);
+    const posts = { tenantId: "acme", digest: digestOf("k"), policy: "posts" } as const;
+    expect(object.lease(ask("k", posts)).verdict).toBe("granted");
+    expect(object.lease(ask("k", posts)).verdict).toBe("rate_limited");
+  });
+});
+
+describe("a deleted tenant's data", () => {
+  it("is gone, but for digests, ids and the audit", async () => {
+    await acme();
+    const named = { ...WISH, name: "a name that tells", allowedNetworks: ["192.0.2.0/24"] };
+    await authority(OLD).issueKey(named, { idempotencyKey: "i", bodyDigest: "b" }, "tests");
+    await authority(OLD).deleteTenant(null, "tests");
+    const left = ["tenant", "key", "replay", "introspection"].map((table) =>
+      JSON.stringify(storage.sql.exec(`SELECT * FROM ${table}`).toArray()),
+    );
+    for (const secret of ["a name that tells", "192.0.2.0", "Acme"])
+      expect(left.join()).not.toContain(secret);
+  });
+});
+
 describe("a credential that another tenant has claimed meanwhile", () => {
   it("is taken back: the directory's word is the last", async () => {
     await acme();
     vi.spyOn(directory, "confirm").mockReturnValue(false);
     const secret = await issue(OLD);
-    expect(authority(OLD).lease(ask(secret)).verdict).toBe("key_revoked");
+    expect(authority(OLD).lease(ask(secret)).verdict).toBe("key_unknown");
+    // Neither a record nor a tombstone of this tenant's may be written over the other's.
+    expect(storage.sql.exec("SELECT digest FROM outbox").toArray()).toEqual([]);
   });
 });

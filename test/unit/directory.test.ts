@@ -52,6 +52,24 @@ describe("a claim", () => {
     expect(shard.confirm(DIGEST, "acme")).toBe(false);
   });
 
+  it("that is confirmed while another asks for it stays", async () => {
+    const shard = directory();
+    await shard.claim(DIGEST, "acme");
+    vi.setSystemTime(Date.now() + 60_000);
+    // Whether it was abandoned is found out, and meanwhile it is confirmed.
+    const rival = shard.claim(DIGEST, "rival");
+    expect(shard.confirm(DIGEST, "acme")).toBe(true);
+    expect(await rival).toBe("acme");
+  });
+
+  it("that its tenant makes again is as good as new", async () => {
+    const shard = directory();
+    await shard.claim(DIGEST, "acme");
+    vi.setSystemTime(Date.now() + 60_000);
+    await shard.claim(DIGEST, "acme");
+    expect(await shard.claim(DIGEST, "rival")).toBe("acme");
+  });
+
   it("that was confirmed stays, however old, and so does one of the version before", async () => {
     const shard = directory();
     await shard.claim(DIGEST, "acme");
@@ -67,8 +85,9 @@ describe("what operators see", () => {
     for (const id of ["b", "a", "c", "d"]) {
       const status = id === "d" ? "deleted" : "active";
       for (let twice = 0; twice < 2; twice++)
-        operators.tell({ id, name: id, status }, [{ id: 1, entry: ENTRY }]);
+        operators.tell({ id, name: id, status, version: 2 }, [{ id: 1, entry: ENTRY }]);
     }
+    operators.tell({ id: "d", name: "late", status: "active", version: 1 }, []);
     expect(operators.tenants("", 2).map(({ id }) => id)).toEqual(["a", "b"]);
     expect(operators.tenants("b", 2).map(({ id }) => id)).toEqual(["c"]);
     const [newest, ...older] = operators.audit(Number.MAX_SAFE_INTEGER, 10);

@@ -139,6 +139,8 @@ describe("allowed networks", () => {
     ["192.0.2.7/33", null],
     ["192.0.2", null],
     ["3232235777", null],
+    ["010.0.0.1", null],
+    ["fe80::1%eth0", null],
     ["0x7f.1", null],
     ["everywhere", null],
     ["", null],

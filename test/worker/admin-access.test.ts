@@ -15,11 +15,12 @@ let gateway: TestGateway;
 let origin: ScriptedOrigin;
 let team: ScriptedOrigin;
 let keys: Awaited<ReturnType<typeof generateKeyPair>>;
+let jwk: object;
 
 beforeAll(async () => {
   [origin, team] = [await startScriptedOrigin(), await startScriptedOrigin()];
   keys = await generateKeyPair("RS256", { extractable: true });
-  const jwk = { ...(await exportJWK(keys.publicKey)), kid: "k1", alg: "RS256", use: "sig" };
+  jwk = { ...(await exportJWK(keys.publicKey)), kid: "k1", alg: "RS256", use: "sig" };
   team.answers(json(200, { keys: [jwk] }));
   gateway = await startGateway({
     faultyKv: true,
@@ -121,6 +122,21 @@ describe("Cloudflare Access", () => {
     ).toString("base64url")}.`;
     for (const token of [await assertion({}, others), unsigned, "junk", ""]) {
       expect((await call("GET", "/whoami", undefined, [], token)).status).toBe(401);
+    }
+  });
+
+  it("that can't be reached is nobody's fault: 503, not 401", async () => {
+    const cold = await startGateway({
+      vars: { ACCESS_TEAM: team.url, ACCESS_AUD: AUDIENCE },
+    });
+    try {
+      team.answers(json(500, {}));
+      const headers: [string, string][] = [["Cf-Access-Jwt-Assertion", await assertion()]];
+      const received = await cold.send({ path: "/_gateway/v1/whoami", headers });
+      expect([received.status, JSON.parse(received.body).code]).toEqual([503, "introspection_unavailable"]);
+    } finally {
+      team.answers(json(200, { keys: [jwk] }));
+      await cold.stop();
     }
   });
 

@@ -1,4 +1,5 @@
 /** The control plane on real KV and Durable Objects: what an operator does, and what becomes of requests by it. */
+import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { digestOf } from "../../src/credential/credential.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
@@ -469,6 +470,8 @@ describe("what operators ask", () => {
     });
     const unknown = await call("POST", "/keys/verify", { key: digestOf("never seen") });
     expect(unknown.json).toEqual({ valid: false, reason: "key_unknown", tenantId: null, keyId: null });
+    const stranger = await call("POST", "/keys/verify", { key: `pos_${digestOf("stranger").slice(0, 40)}` });
+    expect(stranger.json).toMatchObject({ valid: false, reason: "introspection_required" });
     const imported = await gateway.tenant("verified");
     expect((await call("POST", "/keys/verify", { key: imported })).json).toMatchObject({
       valid: true,
@@ -530,6 +533,83 @@ describe("what operators ask", () => {
     const { json } = await call("POST", "/tokens/forget", { token });
     expect(Date.parse(json.effectiveBy)).not.toBeNaN();
     expect((await gateway.eventOf(await use(token))).decidedBy).toBe("introspection");
+  });
+});
+
+describe("what is asked for in a way that could be misheard", () => {
+  it("is refused: a body that is not said to be JSON, whatever the operation would do without it", async () => {
+    const tenant = await newTenant();
+    const { id, key } = (await newKey(tenant)).json;
+    for (const type of ["application/x-www-form-urlencoded", "text/plain"]) {
+      const received = await gateway.send({
+        method: "POST",
+        path: `/_gateway/v1/tenants/${tenant}/keys/${id}/rotate`,
+        headers: [
+          ["Authorization", `Bearer ${ADMIN_TOKEN}`],
+          ["Content-Type", type],
+        ],
+        body: '{"graceSeconds":0}',
+      });
+      expect([received.status, JSON.parse(received.body).code]).toEqual([415, "unsupported_media_type"]);
+    }
+    expect((await call("GET", `/tenants/${tenant}/keys/${id}`)).json.hint).toBe(`pgw_live_…${key.slice(-4)}`);
+  });
+
+  it("no body is no wishes, whatever type it is said to have", async () => {
+    const tenant = await newTenant();
+    const { id } = (await newKey(tenant)).json;
+    const rotated = await call("POST", `/tenants/${tenant}/keys/${id}/rotate`);
+    expect(Date.parse(rotated.json.effectiveBy) - Date.now()).toBeGreaterThan(86_000_000);
+  });
+
+  it("a cursor that is none of this API's is 400, not an empty list", async () => {
+    for (const path of ["/tenants?cursor=zzz", "/audit?cursor=nonsense", "/tenants?cursor=Li4v"]) {
+      expect((await call("GET", path)).json).toMatchObject({ status: 400, code: "invalid" });
+    }
+    expect((await call("POST", "/reseal", { cursor: "no such" })).status).toBe(400);
+    expect((await call("POST", "/reseal", {})).json).toMatchObject({ unreadable: [] });
+  });
+
+  it("a creation that came to nothing is not repeated as one that did", async () => {
+    const tenant = await newTenant();
+    const headers: [string, string][] = [["Idempotency-Key", "came-to-nothing"]];
+    for (let i = 0; i < 2; i++) {
+      expect((await call("POST", "/tenants", { id: tenant, name: "Mine" }, headers)).status).toBe(409);
+    }
+  });
+
+  it("a tenant that has changed since is not deleted", async () => {
+    const tenant = await newTenant();
+    expect((await call("DELETE", `/tenants/${tenant}`, undefined, [["If-Match", '"1"']])).status).toBe(412);
+  });
+
+  it("a gateway key is no Postiz key, and a name has no control characters", async () => {
+    const tenant = await newTenant();
+    const { key } = (await newKey(tenant)).json;
+    expect((await call("PUT", `/tenants/${tenant}/origin-key`, { key })).status).toBe(400);
+    expect((await call("POST", "/tenants", { id: "nul", name: "a\u0000b" })).status).toBe(400);
+    expect((await newKey(tenant, { scopes: ["read", "read"] })).status).toBe(400);
+  });
+
+  it("a body that does not say how long it is may be no longer than the others", async () => {
+    const received = await gateway.send({
+      method: "POST",
+      path: "/_gateway/v1/tenants",
+      headers: [
+        ["Authorization", `Bearer ${ADMIN_TOKEN}`],
+        ["Content-Type", "application/json"],
+      ],
+      body: Readable.from([`{"id":"chunked","name":"x"${" ".repeat(1_100_000)}}`]),
+    });
+    expect([received.status, JSON.parse(received.body).code]).toEqual([413, "body_too_large"]);
+  });
+
+  it("problem details also where the path has no one reading", async () => {
+    const { received } = await call("GET", "/tenants/a%2Fb");
+    expect([received.status, received.headers.get("Content-Type")]).toEqual([
+      400,
+      "application/problem+json",
+    ]);
   });
 });
 
@@ -653,6 +733,22 @@ describe("a tenant, with its own key", () => {
     expect(JSON.stringify(self)).not.toContain(key);
     expect(JSON.parse((await me("/usage")).body).keys).toMatchObject([{ id, api: { remaining: 1 } }]);
     expect((await use(key)).status).toBe(200);
+  });
+
+  it("from outside its key's networks sees nothing, whatever else the key may do", async () => {
+    const tenant = await newTenant();
+    for (const scopes of [["*"], ["posts:write"]]) {
+      const { key } = (await newKey(tenant, { scopes, allowedNetworks: ["203.0.113.0/24"] })).json;
+      const received = await gateway.send({ path: "/_gateway/v1/me", authorization: key });
+      expect([received.status, JSON.parse(received.body).code]).toEqual([403, "network_not_allowed"]);
+    }
+  });
+
+  it("also with a narrow key, or without a Postiz key, and only by GET", async () => {
+    const { key } = (await newKey(await newTenant(false), { scopes: ["posts:write"] })).json;
+    const me = { path: "/_gateway/v1/me", authorization: key };
+    expect((await gateway.send(me)).status).toBe(200);
+    expect((await gateway.send({ ...me, method: "POST" })).status).toBe(405);
   });
 
   it("is refused like any request when the key is not good", async () => {

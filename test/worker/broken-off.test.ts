@@ -406,18 +406,22 @@ describe("in front of an origin that misbehaves", () => {
     origin.behave((socket) => {
       answer = () => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nfirst");
     });
-    const arrivedBefore = origin.received.length;
-    const { hostname, port } = new URL(gateway.url);
-    const socket = connect(Number(port), hostname);
-    socket.write(`GET /public/v1/notifications HTTP/1.1\r\nHost: gw\r\nAuthorization: ${key}\r\n\r\n`);
-    await until("the request at the origin", () => origin.received.length > arrivedBefore);
-    socket.resetAndDestroy();
-    await once(socket, "close");
-    answer();
-    const event = await until("its event", () =>
-      gateway.events.find(({ route }) => route === "/notifications"),
-    );
-    expect(event).toMatchObject({ outcome: "forwarded", source: "client" });
+    const patient = await startGateway({ vars: { ORIGIN_URL: origin.url } });
+    try {
+      const authorization = await patient.tenant("reset");
+      const arrivedBefore = origin.received.length;
+      const { hostname, port } = new URL(patient.url);
+      const socket = connect(Number(port), hostname);
+      socket.write(`GET /public/v1/users HTTP/1.1\r\nHost: gw\r\nAuthorization: ${authorization}\r\n\r\n`);
+      await until("the request at the origin", () => origin.received.length > arrivedBefore);
+      socket.resetAndDestroy();
+      await once(socket, "close");
+      answer();
+      const event = await until("its event", () => patient.events.find(({ tenant }) => tenant === "reset"));
+      expect(event).toMatchObject({ outcome: "forwarded", source: "client" });
+    } finally {
+      await patient.stop();
+    }
   });
 
   it("says so in the event when the client leaves in the middle of an answer, and lets the origin go", async () => {
