@@ -10,7 +10,6 @@ import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
 import { mintGatewayKey } from "../gateway-key/format.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
-import { within } from "../timeout.ts";
 import {
   Administration,
   type By,
@@ -22,8 +21,8 @@ import {
   type TenantPatch,
 } from "./administration.ts";
 import { Audit, type NumberedEntry } from "./audit.ts";
+import { claimCredential, confirmCredential } from "./credential-claims.ts";
 import { isIdentifier } from "./credential-record.ts";
-import { operatorsOf, shardOf } from "./find-directory.ts";
 import { Importing, type ImportLine, type ImportResult } from "./importing.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
@@ -44,6 +43,7 @@ import {
 import { type Key, newKey, newTenant, Registry, recordOf } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { tagOf } from "./tag.ts";
+import { Teller } from "./teller.ts";
 import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
 import { type KeyView, type Self, type TenantView, timeOf, type Usage, viewOfTenant } from "./views.ts";
 
@@ -75,13 +75,6 @@ export interface ImportedKey {
   readonly apiPerMinute: number | null;
 }
 
-const TOLD_AT_ONCE = 100;
-const TELL_TIMEOUT_MS = 2_000;
-/** Far below a claim's minute in the directory. */
-const CLAIM_TIMEOUT_MS = 10_000;
-const TELL_AGAIN_MIN_MS = 1_000;
-const TELL_AGAIN_MAX_MS = 300_000;
-
 export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
   readonly #leases: Leases;
@@ -90,12 +83,10 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #introspectionOutbox: Outbox;
   readonly #originKeys: OriginKeys;
   readonly #audit: Audit;
+  readonly #teller: Teller;
   readonly #administration: Administration;
   readonly #importing: Importing;
   #configuration: Config | null = null;
-  /** When the operators' directory is told again what it has not acknowledged; null where there is nothing. */
-  #tellAtMs: number | null;
-  #tellFailures = 0;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -105,6 +96,7 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#introspections = new Introspections(sql);
     this.#originKeys = new OriginKeys(this.#registry);
     this.#audit = new Audit(sql);
+    this.#teller = new Teller(env, this.#registry, this.#audit, steadyNowMs);
     this.#leases = new Leases(this.#registry, new Ledger(sql), this.#introspections, this.#originKeys);
     const ring = new KeyRing(this.#registry, (projection) => this.#project(projection));
     this.#administration = new Administration(sql, this.#registry, ring, this.#audit);
@@ -118,7 +110,6 @@ export class TenantAuthority extends DurableObject<Env> {
       env.INTROSPECTION,
       steadyNowMs,
     );
-    this.#tellAtMs = this.#audit.untold(1).length > 0 ? steadyNowMs() : null;
     // The runtime gives up on an alarm that keeps failing; what was left undone is taken up at the next wake-up.
     ctx.blockConcurrencyWhile(() => this.#arm());
   }
@@ -209,7 +200,7 @@ export class TenantAuthority extends DurableObject<Env> {
     if (tenant?.status !== "active") throw new Error("create the tenant before its keys");
     if (this.#registry.secretsOf(input.keyId).some(({ digest }) => digest !== input.digest))
       throw new Error(`the key id "${input.keyId}" is another key's`);
-    const owner = await this.#claim(input.digest, tenant.id);
+    const owner = await claimCredential(this.env, input.digest, tenant.id);
     if (this.#registry.tenant()?.status !== "active") throw new Error("the tenant was deleted");
     if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
@@ -267,7 +258,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const claimed = digests.map(async (digest): Promise<[string, string]> => {
       // One's own need no claiming.
       if (this.has(digest)) return [digest, tenantId];
-      return [digest, await this.#claim(digest, tenantId)];
+      return [digest, await claimCredential(this.env, digest, tenantId)];
     });
     return new Map(await Promise.all(claimed));
   }
@@ -342,7 +333,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const before = this.#replayed(replay);
     if (before !== null) return before;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await this.#claim(digestOf(secret), tenant.value.id);
+    await claimCredential(this.env, digestOf(secret), tenant.value.id);
     // The same creation may have been asked for a second time meanwhile.
     const meanwhile = this.#replayed(replay);
     if (meanwhile !== null) return meanwhile;
@@ -395,7 +386,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const known = this.#administration.key(keyId, steadyNowMs());
     if (!known.ok) return known;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await this.#claim(digestOf(secret), tenant.value.id);
+    await claimCredential(this.env, digestOf(secret), tenant.value.id);
     const rotated = await this.#administer(actor, (by) =>
       this.#administration.rotateKey(keyId, secret, graceMs, by),
     );
@@ -454,7 +445,7 @@ export class TenantAuthority extends DurableObject<Env> {
     if (!isOwn) return "";
     if (this.#registry.key(digest) !== null) return tenantId;
     if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
-    return this.#claim(digest, tenantId);
+    return claimCredential(this.env, digest, tenantId);
   }
 
   #learn(tenantId: string, digest: string, kind: Key["kind"]): void {
@@ -537,56 +528,23 @@ export class TenantAuthority extends DurableObject<Env> {
     return key.ok ? done({ key: key.value, secret: null }) : key;
   }
 
-  /**
-   * Id of the tenant that owns the credential. What is written right after it comes long before an unconfirmed claim
-   * could become another's.
-   */
-  #claim(digest: string, tenantId: string): Promise<string> {
-    return within(CLAIM_TIMEOUT_MS, shardOf(this.env, digest).claim(digest, tenantId));
-  }
-
-  /**
-   * Without a confirmation the directory asks, should another want the credential. One that has become another's after
-   * all is not this tenant's, and KV is not to hear of it from here.
-   */
+  /** A credential that is another's after all is not this tenant's, and KV is not to hear of it from here. */
   async #confirm(digest: string, tenantId: string): Promise<void> {
-    try {
-      const isOurs = await within(CLAIM_TIMEOUT_MS, shardOf(this.env, digest).confirm(digest, tenantId));
-      if (isOurs) return;
-      this.#transact(() => {
-        this.#registry.dropKey(digest);
-        this.#outbox.drop(digest);
-      });
-    } catch (error) {
-      console.error(JSON.stringify({ event: "confirm_failed", digest, error: String(error) }));
-    }
+    if (await confirmCredential(this.env, digest, tenantId)) return;
+    this.#transact(() => {
+      this.#registry.dropKey(digest);
+      this.#outbox.drop(digest);
+    });
   }
 
-  /** Tells the operators' directory; what it does not acknowledge is told again by the alarm. */
   async #tell(): Promise<void> {
-    const tenant = this.#registry.tenant();
-    const entries = this.#audit.untold(TOLD_AT_ONCE);
-    const last = entries.at(-1);
-    if (tenant === null || last === undefined) return;
-    const { id, name, status, version } = tenant;
-    try {
-      await within(TELL_TIMEOUT_MS, operatorsOf(this.env).tell({ id, name, status, version }, entries));
-      this.#audit.told(last.id);
-      this.#tellFailures = 0;
-      this.#tellAtMs = this.#audit.untold(1).length > 0 ? steadyNowMs() : null;
-    } catch (error) {
-      const delayMs = Math.min(TELL_AGAIN_MIN_MS * 2 ** this.#tellFailures++, TELL_AGAIN_MAX_MS);
-      this.#tellAtMs = steadyNowMs() + delayMs;
-      console.error(
-        JSON.stringify({ event: "tell_failed", tenant: id, retryMs: delayMs, error: String(error) }),
-      );
-    }
+    await this.#teller.tell();
     await this.#arm();
   }
 
   /** Sets the alarm for the earliest write that is due. */
   async #arm(): Promise<void> {
-    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs(), this.#tellAtMs].filter(
+    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs(), this.#teller.dueAtMs()].filter(
       (atMs) => atMs !== null,
     );
     if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
