@@ -2,6 +2,9 @@
  * `npm run standalone`: the gateway beside a Postiz, on bare workerd, for who has no Cloudflare account. The same
  * bundle that would be deployed; keys, tenants and counters are kept in SQLite below the data folder.
  */
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { GatewayEvent } from "../src/telemetry/event.ts";
 import * as demo from "./demo.ts";
 import { buildAll, gatewayServices } from "./gateway.ts";
 import {
@@ -25,15 +28,26 @@ async function main(signal: AbortSignal): Promise<number> {
   const cwd = process.env["INIT_CWD"] ?? process.cwd();
   const about = readEventsOptions(args, cwd);
   if (about !== null) {
-    for (const event of readEvents(about.dataDir)) {
-      console.log(about.json ? JSON.stringify(event) : renderEvent(event));
-    }
+    await print(readEvents(about.dataDir), about.json ? JSON.stringify : renderEvent);
     return 0;
   }
   const options = readStandaloneOptions(args, cwd);
   if (!options.help) return standalone(options, signal);
   console.log(STANDALONE_USAGE);
   return 0;
+}
+
+/** As fast as they are read, however many there are; and all of them, before the process ends. */
+async function print(events: Iterable<GatewayEvent>, render: (event: GatewayEvent) => string): Promise<void> {
+  const lines = Readable.from(events).map((event: GatewayEvent) => `${render(event)}\n`);
+  try {
+    await pipeline(lines, process.stdout, { end: false });
+    // The process is ended as soon as this is over, whether a slow reader has got everything or not.
+    await new Promise((resolve) => process.stdout.write("", resolve));
+  } catch (error) {
+    // Whoever reads has seen enough.
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+  }
 }
 
 async function standalone(options: StandaloneOptions, signal: AbortSignal): Promise<number> {

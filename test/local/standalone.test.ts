@@ -79,6 +79,15 @@ describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
     expect((await post(second)).headers.get("RateLimit")).toMatch(/r=28;/);
     expect(readFileSync(join(dataDir, "workerd.capnp"), "utf8")).toContain("# Where clients come in.");
 
+    // More than a pipe holds, to a reader that takes its time.
+    for (let sent = 0; sent < 300; sent += 50) {
+      await Promise.all(Array.from({ length: 50 }, () => integrations(second, DEMO.acme.apiKey)));
+    }
+    await until("the last of them", () => events().length > 300);
+    const command = `npm run -s standalone -- events --data ${dataDir} --json | (sleep 1; wc -l)`;
+    const counted = Number(execFileSync("sh", ["-c", command], { cwd: ROOT, encoding: "utf8" }));
+    expect(counted).toBeGreaterThan(300);
+
     // SIGTERM lets what is under way come to its end.
     let answer: () => void = () => {};
     origin.answers((request, response) => {
