@@ -4,7 +4,7 @@
  */
 import type { Subscription } from "../entitlement/subscription.ts";
 import { type SealingKeys, seal } from "../gateway-key/seal.ts";
-import type { Audit } from "./audit.ts";
+import type { Audit, By } from "./audit.ts";
 import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } from "./key-ring.ts";
 import type { LeaseRule, Leases } from "./leases.ts";
 import { newTenant, type Registry, type Tenant } from "./registry.ts";
@@ -37,12 +37,6 @@ export interface Failure {
 
 export const done = <T>(value: T): Outcome<T> => ({ ok: true, value });
 export const cannot = (problem: Problem, detail: string): Failure => ({ ok: false, problem, detail });
-
-/** Who does it, and when. */
-export interface By {
-  readonly actor: string;
-  readonly nowMs: number;
-}
 
 export interface TenantPatch {
   readonly name?: string;
@@ -310,8 +304,7 @@ export class Administration {
 
   #note(action: string, keyId: string | null, before: object | null, after: object, by: By): void {
     const tenantId = this.#registry.tenant()?.id ?? "";
-    const at = new Date(by.nowMs).toISOString();
-    this.#audit.record({ at, actor: by.actor, action, tenantId, keyId, before, after });
+    this.#audit.record(by, { action, tenantId, keyId, before, after });
   }
 
   #secrets(keyId: string): Outcome<Secrets> {

@@ -13,6 +13,12 @@ export interface AuditEntry {
   readonly after: object | null;
 }
 
+/** Who does something, and when. */
+export interface By {
+  readonly actor: string;
+  readonly nowMs: number;
+}
+
 /** With its number within the tenant. */
 export interface NumberedEntry {
   readonly id: number;
@@ -32,7 +38,8 @@ export class Audit {
   }
 
   /** Call inside the transaction of the change. */
-  record(entry: AuditEntry): void {
+  record({ actor, nowMs }: By, what: Omit<AuditEntry, "at" | "actor">): void {
+    const entry: AuditEntry = { at: new Date(nowMs).toISOString(), actor, ...what };
     this.#sql.exec("INSERT INTO audit (entry) VALUES (?)", JSON.stringify(entry));
   }
 

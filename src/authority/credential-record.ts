@@ -33,8 +33,9 @@ export function parseRecord(text: string): CredentialRecord | null {
 }
 
 /** Of tenants and keys. */
+export const IDENTIFIER = /^[A-Za-z0-9_-]{1,64}$/;
 export const isIdentifier = (value: unknown): value is string =>
-  typeof value === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(value);
+  typeof value === "string" && IDENTIFIER.test(value);
 
 function parseJson(text: string): unknown {
   try {

@@ -5,8 +5,9 @@
 import type { Subscription } from "../entitlement/subscription.ts";
 import { type SealingKeys, seal } from "../gateway-key/seal.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
+import type { KeyRing } from "./key-ring.ts";
 import type { OriginKeys } from "./origin-key.ts";
-import { type Key, newKey, newTenant, type Registry } from "./registry.ts";
+import { newKey, newTenant, type Registry } from "./registry.ts";
 import { isUnlinked } from "./unlinked.ts";
 
 export type ImportLine = { readonly tenantId: string } & (
@@ -36,12 +37,12 @@ const UNCHANGED: ImportResult = { result: "unchanged" };
 export class Importing {
   readonly #registry: Registry;
   readonly #originKeys: OriginKeys;
-  readonly #putKey: (tenantId: string, key: Key) => void;
+  readonly #ring: KeyRing;
 
-  constructor(registry: Registry, originKeys: OriginKeys, putKey: (tenantId: string, key: Key) => void) {
+  constructor(registry: Registry, originKeys: OriginKeys, ring: KeyRing) {
     this.#registry = registry;
     this.#originKeys = originKeys;
-    this.#putKey = putKey;
+    this.#ring = ring;
   }
 
   /** `owner`: whose the line's credential is; null where it has none. */
@@ -97,7 +98,7 @@ export class Importing {
     const base = known ?? { ...newKey(digest, keyId, nowMs), generation: 0 };
     const key = { ...base, kind, name, expiresAtMs, limits } as const;
     if (same(known, key)) return UNCHANGED;
-    this.#putKey(tenantId, { ...key, generation: base.generation + 1 });
+    this.#ring.put({ ...key, generation: base.generation + 1 });
     return known === null ? CREATED : UPDATED;
   }
 }

@@ -7,7 +7,7 @@ import { base62 } from "../base62.ts";
 import { digestOf } from "../credential/credential.ts";
 import type { Scope } from "../entitlement/scopes.ts";
 import { hintOf } from "../gateway-key/format.ts";
-import type { Projection } from "./outbox.ts";
+import type { Outbox } from "./outbox.ts";
 import { type Key, type Registry, recordOf } from "./registry.ts";
 
 /** What an operator says about a new key. */
@@ -27,11 +27,11 @@ export type Secrets = readonly [Key, ...Key[]];
 
 export class KeyRing {
   readonly #registry: Registry;
-  readonly #project: (projection: Projection) => void;
+  readonly #outbox: Outbox;
 
-  constructor(registry: Registry, project: (projection: Projection) => void) {
+  constructor(registry: Registry, outbox: Outbox) {
     this.#registry = registry;
-    this.#project = project;
+    this.#outbox = outbox;
   }
 
   find(keyId: string): Secrets | null {
@@ -41,7 +41,7 @@ export class KeyRing {
 
   issue(keyId: string, secret: string, wish: KeyWish, nowMs: number): void {
     const { name, scopes, expiresAtMs, allowedNetworks, apiPerMinute } = wish;
-    this.#put({
+    this.put({
       digest: digestOf(secret),
       keyId,
       kind: "gateway_key",
@@ -66,7 +66,7 @@ export class KeyRing {
       const wished = apiPerMinute === undefined ? before : apiPerMinute;
       const limits = wished === null || wished === undefined ? others : { ...others, apiPerMinute: wished };
       const end = expiresAtMs === undefined ? key.expiresAtMs : endOf(key, expiresAtMs);
-      this.#put({ ...key, ...patch, limits, expiresAtMs: end, generation: key.generation + 1 });
+      this.put({ ...key, ...patch, limits, expiresAtMs: end, generation: key.generation + 1 });
     }
   }
 
@@ -74,7 +74,7 @@ export class KeyRing {
   enable(secrets: Secrets, enabled: boolean): void {
     for (const key of secrets) {
       if (key.state === "revoked") continue;
-      this.#put({ ...key, state: enabled ? "active" : "disabled", generation: key.generation + 1 });
+      this.put({ ...key, state: enabled ? "active" : "disabled", generation: key.generation + 1 });
     }
   }
 
@@ -85,9 +85,9 @@ export class KeyRing {
     if (graceMs === 0) this.revoke([current], true);
     else {
       const expiresAtMs = Math.min(current.expiresAtMs ?? Number.POSITIVE_INFINITY, nowMs + graceMs);
-      this.#put({ ...current, superseded: true, expiresAtMs, generation: current.generation + 1 });
+      this.put({ ...current, superseded: true, expiresAtMs, generation: current.generation + 1 });
     }
-    this.#put({
+    this.put({
       ...current,
       digest: digestOf(secret),
       hint: hintOf(secret),
@@ -101,15 +101,16 @@ export class KeyRing {
     for (const key of secrets) {
       if (key.state === "revoked") continue;
       const generation = key.generation + 1;
-      this.#put({ ...key, state: "revoked", superseded: superseded ?? key.superseded, generation });
+      this.put({ ...key, state: "revoked", superseded: superseded ?? key.superseded, generation });
     }
   }
 
-  #put(key: Key): void {
+  /** The row and its projection: neither is written without the other. */
+  put(key: Key): void {
     this.#registry.putKey(key);
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("a key without a tenant");
-    this.#project({
+    this.#outbox.enqueue({
       digest: key.digest,
       record: recordOf(tenant.id, key),
       generation: key.generation,

@@ -4,7 +4,12 @@
  */
 import { isAllowedFrom } from "../entitlement/networks.ts";
 import { allows } from "../entitlement/scopes.ts";
-import { isEntitled, type Subscription, type SubscriptionRule } from "../entitlement/subscription.ts";
+import {
+  isEntitled,
+  type Subscription,
+  type SubscriptionRule,
+  UNKNOWN_SUBSCRIPTION,
+} from "../entitlement/subscription.ts";
 import type { SealingKeys } from "../gateway-key/seal.ts";
 import { POLICIES, type PolicyName, policyFor, type Quota } from "../quota/policy.ts";
 import type { IntrospectionRule, Introspections, Standing } from "./introspections.ts";
@@ -16,10 +21,11 @@ import {
   type LeaseAsk,
   type LeaseRefusal,
   PROTOCOL_VERSION,
+  refusal,
   type Settlement,
   type Verdict,
 } from "./protocol.ts";
-import { type Key, type Registry, type Tenant, UNKNOWN_SUBSCRIPTION } from "./registry.ts";
+import type { Key, Registry, Tenant } from "./registry.ts";
 
 /** What of the configuration bears on leases. */
 export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
@@ -49,24 +55,25 @@ export class Leases {
   }
 
   lease(ask: LeaseAsk, rule: LeaseRule, nowMs: number): Grant {
-    const tenant = this.#registry.tenant();
-    const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
-    const key = isMeant ? this.#registry.key(ask.digest) : null;
-    if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
-    const grant = this.#decide(ask, tenant, key, rule, nowMs);
+    const grant = this.#answer(ask, rule, nowMs);
     if (grant.verdict === "granted") {
-      this.#registry.noteUse(key.digest, { atMs: nowMs, country: ask.country ?? "" });
+      this.#registry.noteUse(ask.digest, { atMs: nowMs, country: ask.country ?? "" });
     }
-    return { ...grant, tenantId: tenant.id };
+    return grant;
   }
 
   /** What a lease would answer, without one: nothing is counted, nobody is appointed. */
   look(ask: Omit<LeaseAsk, "nonce">, rule: LeaseRule, nowMs: number): Grant {
+    const { originKey: _, ...grant } = this.#answer({ ...ask, nonce: null }, rule, nowMs);
+    return grant;
+  }
+
+  #answer(ask: Asked, rule: LeaseRule, nowMs: number): Grant {
     const tenant = this.#registry.tenant();
-    const key = this.#registry.key(ask.digest);
+    const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
+    const key = isMeant ? this.#registry.key(ask.digest) : null;
     if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
-    const { originKey: _, ...grant } = this.#decide({ ...ask, nonce: null }, tenant, key, rule, nowMs);
-    return { ...grant, tenantId: tenant.id };
+    return { ...this.#decide(ask, tenant, key, rule, nowMs), tenantId: tenant.id };
   }
 
   #decide(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
@@ -180,9 +187,4 @@ function subscriptionOf({ subscription, unsubscribedAtMs }: Tenant, nowMs: numbe
   if (subscription.status !== "unknown" || unsubscribedAtMs === null) return subscription;
   if (nowMs - unsubscribedAtMs >= UNSUBSCRIBED_FOR_MS) return subscription;
   return { status: "none", currentPeriodEndMs: null };
-}
-
-/** Nothing was counted. */
-function refusal(verdict: Verdict, keyId: string, subscription: Subscription): Grant {
-  return { v: PROTOCOL_VERSION, verdict, keyId, subscription, tokens: 0, quota: null, usableForMs: 0 };
 }

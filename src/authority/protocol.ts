@@ -101,6 +101,11 @@ export interface Grant {
   readonly originKey?: string;
 }
 
+/** A grant of nothing: nothing was counted. */
+export function refusal(verdict: Verdict, keyId: string, subscription: Subscription): Grant {
+  return { v: PROTOCOL_VERSION, verdict, keyId, subscription, tokens: 0, quota: null, usableForMs: 0 };
+}
+
 /** What the origin or an introspection endpoint has said about a credential. */
 export interface Testimony {
   readonly v: typeof PROTOCOL_VERSION;

@@ -1,7 +1,11 @@
 /** The rows of a tenant and of its keys: the truth that the rest of the authority decides on. */
 import { LRUCache } from "lru-cache";
 import type { Scope } from "../entitlement/scopes.ts";
-import type { Subscription, SubscriptionStatus } from "../entitlement/subscription.ts";
+import {
+  type Subscription,
+  type SubscriptionStatus,
+  UNKNOWN_SUBSCRIPTION,
+} from "../entitlement/subscription.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { type CredentialRecord, RECORD_VERSION, type RecordState } from "./credential-record.ts";
 
@@ -52,8 +56,6 @@ export interface LastUse {
   /** ISO 3166-1 alpha-2; empty where the platform does not tell. */
   readonly country: string;
 }
-
-export const UNKNOWN_SUBSCRIPTION: Subscription = { status: "unknown", currentPeriodEndMs: null };
 
 const MAX_REMEMBERED_KEYS = 10_000;
 /** Uses within that long of one another are one use. */

@@ -12,7 +12,6 @@ import { mintGatewayKey } from "../gateway-key/format.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import {
   Administration,
-  type By,
   cannot,
   done,
   type Failure,
@@ -20,7 +19,7 @@ import {
   type Replay,
   type TenantPatch,
 } from "./administration.ts";
-import { Audit, type NumberedEntry } from "./audit.ts";
+import { Audit, type By, type NumberedEntry } from "./audit.ts";
 import { claimCredential, confirmCredential } from "./credential-claims.ts";
 import { isIdentifier } from "./credential-record.ts";
 import { Importing, type ImportLine, type ImportResult } from "./importing.ts";
@@ -30,7 +29,7 @@ import { lastAnswerRecord } from "./last-answer.ts";
 import { Leases } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
 import { OriginKeys } from "./origin-key.ts";
-import { Outbox, type Projection } from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
 import {
   type ChangeReceipt,
   type Grant,
@@ -40,7 +39,7 @@ import {
   type Settlement,
   type Testimony,
 } from "./protocol.ts";
-import { type Key, newKey, newTenant, Registry, recordOf } from "./registry.ts";
+import { type Key, newKey, newTenant, Registry } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { tagOf } from "./tag.ts";
 import { Teller } from "./teller.ts";
@@ -84,6 +83,7 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #originKeys: OriginKeys;
   readonly #audit: Audit;
   readonly #teller: Teller;
+  readonly #ring: KeyRing;
   readonly #administration: Administration;
   readonly #importing: Importing;
   #configuration: Config | null = null;
@@ -98,12 +98,10 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#audit = new Audit(sql);
     this.#teller = new Teller(env, this.#registry, this.#audit, steadyNowMs);
     this.#leases = new Leases(this.#registry, new Ledger(sql), this.#introspections, this.#originKeys);
-    const ring = new KeyRing(this.#registry, (projection) => this.#project(projection));
-    this.#administration = new Administration(sql, this.#registry, ring, this.#audit);
-    this.#importing = new Importing(this.#registry, this.#originKeys, (tenantId, key) =>
-      this.#putKey(tenantId, key),
-    );
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
+    this.#ring = new KeyRing(this.#registry, this.#outbox);
+    this.#administration = new Administration(sql, this.#registry, this.#ring, this.#audit);
+    this.#importing = new Importing(this.#registry, this.#originKeys, this.#ring);
     this.#introspectionOutbox = new Outbox(
       ctx.storage,
       "introspection_outbox",
@@ -184,9 +182,8 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#transact(() => {
       this.#registry.putTenant({ ...put, version: existing === null ? 1 : tenant.version + 1 });
       const [before, after] = [existing && viewOfTenant(existing), viewOfTenant(put)];
-      const at = new Date(nowMs).toISOString();
-      const entry = { at, actor: "worker", action: "tenant.put", tenantId: input.id, keyId: null };
-      this.#audit.record({ ...entry, before, after });
+      const by = { actor: "worker", nowMs };
+      this.#audit.record(by, { action: "tenant.put", tenantId: input.id, keyId: null, before, after });
     });
     await this.#tell();
     return this.#receipt();
@@ -229,9 +226,8 @@ export class TenantAuthority extends DurableObject<Env> {
       });
       const counts = countResults(taken);
       const changes = taken.some(({ result }) => result === "created" || result === "updated");
-      const at = new Date(nowMs).toISOString();
-      const entry = { at, actor, action: "import", tenantId, keyId: null, before: null, after: counts };
-      if (changes) this.#audit.record(entry);
+      const entry = { action: "import", tenantId, keyId: null, before: null, after: counts };
+      if (changes) this.#audit.record({ actor, nowMs }, entry);
       return taken;
     });
     await this.#arm();
@@ -451,7 +447,7 @@ export class TenantAuthority extends DurableObject<Env> {
   #learn(tenantId: string, digest: string, kind: Key["kind"]): void {
     const nowMs = steadyNowMs();
     if (this.#registry.tenant() === null) this.#registry.putTenant(newTenant(tenantId, tenantId, nowMs));
-    this.#putKey(tenantId, { ...newKey(digest, `learnt-${digest.slice(0, 16)}`, nowMs), kind });
+    this.#ring.put({ ...newKey(digest, `learnt-${digest.slice(0, 16)}`, nowMs), kind });
   }
 
   /** Counts where no operator has said anything. */
@@ -471,9 +467,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** The change and its projection are one transaction: neither exists without the other. */
   async #change(key: Key): Promise<void> {
-    const tenant = this.#registry.tenant();
-    if (tenant === null) throw new Error("create the tenant before its keys");
-    this.#transact(() => this.#putKey(tenant.id, key));
+    this.#transact(() => this.#ring.put(key));
     await this.#arm();
   }
 
@@ -484,20 +478,6 @@ export class TenantAuthority extends DurableObject<Env> {
       this.#registry.forget();
       throw error;
     }
-  }
-
-  #putKey(tenantId: string, key: Key): void {
-    this.#registry.putKey(key);
-    this.#project({
-      digest: key.digest,
-      record: recordOf(tenantId, key),
-      generation: key.generation,
-      terminal: key.state === "revoked",
-    });
-  }
-
-  #project(projection: Projection): void {
-    this.#outbox.enqueue(projection);
   }
 
   /** One operator's change: all of it, or nothing and why. */

@@ -18,6 +18,8 @@ export interface Subscription {
   readonly currentPeriodEndMs: number | null;
 }
 
+export const UNKNOWN_SUBSCRIPTION: Subscription = { status: "unknown", currentPeriodEndMs: null };
+
 export interface SubscriptionRule {
   readonly subscriptionsRequired: boolean;
   readonly subscriptionGraceDays: number;
