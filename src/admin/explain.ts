@@ -1,11 +1,11 @@
 /** Stage by stage, what would become of a request: nothing is counted, nobody is asked who would count it. */
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
 import { type Credential, readCredential } from "../credential/credential.ts";
-import { type Denial, pass, type Result } from "../denial.ts";
+import { type Denial, deny, pass, type Result } from "../denial.ts";
 import type { Deps } from "../deps.ts";
 import { entitle } from "../entitlement/entitle.ts";
-import { readGatewayKey } from "../gateway-key/format.ts";
 import { keyRefusal } from "../principal/authenticate.ts";
+import { readKey } from "../principal/gateway-key.ts";
 import { decideRate } from "../quota/decide-rate.ts";
 import { readTarget } from "../route/canonical.ts";
 import { type ProtectedRoute, resolveRoute } from "../route/route.ts";
@@ -87,8 +87,7 @@ function routeOf(deps: Deps, { method, path }: Question): Result<ProtectedRoute>
   if (!target.ok) return target;
   const route = resolveRoute(method.toUpperCase(), target.value, deps.config.forwardUnprotected);
   if (!route.ok || route.value.kind === "protected") return route as Result<ProtectedRoute>;
-  const detail = "This path is passed on untouched, without a credential";
-  return { ok: false, denial: { reason: "path_unknown", detail } };
+  return deny("path_unknown", "This path is passed on untouched, without a credential");
 }
 
 function credentialOf({ key }: Question): Result<Credential> {
@@ -96,12 +95,10 @@ function credentialOf({ key }: Question): Result<Credential> {
   try {
     headers.set("Authorization", key);
   } catch {
-    const detail = "The key holds bytes that no header may hold";
-    return { ok: false, denial: { reason: "credential_malformed", detail } };
+    return deny("credential_malformed", "The key holds bytes that no header may hold");
   }
   const credential = readCredential(headers);
   if (!credential.ok || credential.value.kind !== "gateway_key") return credential;
-  if (readGatewayKey(credential.value.secret) !== null) return credential;
-  const detail = "The key has the wrong form or checksum: was it mistyped, or cut off?";
-  return { ok: false, denial: { reason: "credential_malformed", detail } };
+  const read = readKey(credential.value);
+  return read.ok ? credential : read;
 }

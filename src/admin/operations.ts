@@ -1,10 +1,17 @@
 /** What operators ask beside tenants and keys: is this key good, why was that refused, who did what. */
 import { Hono } from "hono";
 import { operatorsOf, shardOf } from "../authority/find-directory.ts";
-import { type Grant, isGoodCredential, type LeaseAsk, PROTOCOL_VERSION } from "../authority/protocol.ts";
+import {
+  type Grant,
+  isGoodCredential,
+  type LeaseAsk,
+  PROTOCOL_VERSION,
+  refusal,
+} from "../authority/protocol.ts";
 import { tagOf } from "../authority/tag.ts";
 import { unlinkedIdOf } from "../authority/unlinked.ts";
 import { digestOf } from "../credential/credential.ts";
+import { UNKNOWN_SUBSCRIPTION } from "../entitlement/subscription.ts";
 import { authenticityOf, readGatewayKey } from "../gateway-key/format.ts";
 import {
   type AdminContext,
@@ -104,14 +111,5 @@ async function look(
     return env.TENANT_AUTHORITY.getByName(tag).look({ v: PROTOCOL_VERSION, ...question });
   }
   const isAsked = secret.startsWith("pos_") || (deps.config.learnFromOrigin && !secret.startsWith("pgw_"));
-  return { ...NOBODYS, verdict: isAsked ? "introspection_required" : "key_unknown" };
+  return refusal(isAsked ? "introspection_required" : "key_unknown", "", UNKNOWN_SUBSCRIPTION);
 }
-
-const NOBODYS: Omit<Grant, "verdict"> = {
-  v: PROTOCOL_VERSION,
-  keyId: "",
-  subscription: { status: "unknown", currentPeriodEndMs: null },
-  tokens: 0,
-  quota: null,
-  usableForMs: 0,
-};

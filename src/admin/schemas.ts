@@ -1,5 +1,7 @@
 /** What the admin API takes and gives, as schemas: checked on every request, and published as OpenAPI. */
 import * as z from "zod";
+import { IDENTIFIER } from "../authority/credential-record.ts";
+import { isUnlinked } from "../authority/unlinked.ts";
 import { canonicalNetwork } from "../entitlement/networks.ts";
 import { SCOPES } from "../entitlement/scopes.ts";
 import { SUBSCRIPTION_STATUSES } from "../entitlement/subscription.ts";
@@ -9,8 +11,8 @@ const MAX_GRACE_SECONDS = 2_592_000;
 
 const tenantId = z
   .string()
-  .regex(/^[A-Za-z0-9_-]{1,64}$/, 'a tenant id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"')
-  .refine((id) => !id.startsWith("unlinked-"), 'ids that begin with "unlinked-" are the gateway\'s own')
+  .regex(IDENTIFIER, 'a tenant id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"')
+  .refine((id) => !isUnlinked(id), 'ids that begin with "unlinked-" are the gateway\'s own')
   .meta({ description: "1 to 64 of A-Z, a-z, 0-9, _ and -; not beginning with unlinked-" });
 const name = z
   .string()
@@ -87,10 +89,7 @@ const digest = z
 const brought = {
   ...tenantRef,
   digest,
-  keyId: z
-    .string()
-    .regex(/^[A-Za-z0-9_-]{1,64}$/, 'a key id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"')
-    .optional(),
+  keyId: z.string().regex(IDENTIFIER, 'a key id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"').optional(),
   name: z.string().max(200).optional(),
   expiresAt: time.nullable().optional(),
   apiPerMinute: limit.nullable().optional(),

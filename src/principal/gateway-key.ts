@@ -5,7 +5,7 @@
 import type { CredentialClaim } from "../authority/claim.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { deny, pass, type Result } from "../denial.ts";
-import { authenticityOf, type MacSecrets, readGatewayKey } from "../gateway-key/format.ts";
+import { authenticityOf, type GatewayKey, type MacSecrets, readGatewayKey } from "../gateway-key/format.ts";
 import { type Asker, type ClaimFinder, findClaim } from "./find-claim.ts";
 
 export interface GatewayKeyReader extends ClaimFinder {
@@ -25,17 +25,19 @@ export async function findGatewayKey(
     asker.onDecision("authority");
     return pass(known);
   }
-  const key = readGatewayKey(credential.secret);
-  if (key === null) {
-    return deny(
-      "credential_malformed",
-      "The key has the wrong form or checksum: was it mistyped, or cut off?",
-    );
-  }
+  const read = readKey(credential);
+  if (!read.ok) return read;
+  const key = read.value;
   const authenticity = authenticityOf(key, using.macSecrets);
   // Nobody can say here whether it was ever made; so it is looked for like a key of Postiz's own.
   if (authenticity === "retired") return findClaim(credential, asker, using);
   asker.onDecision(authenticity === "forged" ? "memory" : "authority");
   if (authenticity === "forged") return deny("key_unknown", "This gateway has issued no such key");
   return pass({ tenantId: null, tag: key.tag, digest: digestOf(credential.secret) });
+}
+
+export function readKey({ secret }: Credential): Result<GatewayKey> {
+  const key = readGatewayKey(secret);
+  if (key !== null) return pass(key);
+  return deny("credential_malformed", "The key has the wrong form or checksum: was it mistyped, or cut off?");
 }
