@@ -1,7 +1,8 @@
 /** Credentials of the benchmark, derived so that both sides know them. */
 import { createHash } from "node:crypto";
+import { tenantIdOf } from "../src/authority/tenant-id.ts";
 
-export const TENANT = "bench";
+export const TENANT = tenantIdOf("bench");
 const hex = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 export const keyOf = (i: number): string => hex(`bench key ${i}`);

@@ -1,5 +1,5 @@
 /** Puts the tenant of the benchmark in place, with as many keys as are asked for: `POST /?keys=N`. */
-import { tagOf } from "../src/authority/tag.ts";
+import { authorityOf } from "../src/authority/find-authority.ts";
 import { digestOf } from "../src/credential/credential.ts";
 import type { Env } from "../src/env.ts";
 import { keyOf, TENANT, TOKEN } from "./keys.ts";
@@ -9,9 +9,9 @@ const LIMITS = { apiPerMinute: 1_000_000_000 };
 const TOGETHER = 50;
 
 export default {
-  async fetch(request, { TENANT_AUTHORITY, CREDENTIALS }) {
+  async fetch(request, env) {
     const count = Number(new URL(request.url).searchParams.get("keys"));
-    const authority = TENANT_AUTHORITY.getByName(tagOf(TENANT));
+    const authority = authorityOf(env, TENANT);
     const subscription = { status: "active", currentPeriodEndMs: null } as const;
     await authority.putTenant({ id: TENANT, name: TENANT, subscription, limits: LIMITS });
     await authority.putKey({ digest: digestOf(TOKEN), keyId: "token", kind: "oauth_token" });
@@ -22,7 +22,7 @@ export default {
       );
     }
     const last = digestOf(keyOf(count - 1));
-    while ((await CREDENTIALS.get(last)) === null) await scheduler.wait(100);
+    while ((await env.CREDENTIALS.get(last)) === null) await scheduler.wait(100);
     return new Response(null, { status: 204 });
   },
 } satisfies ExportedHandler<Pick<Env, "TENANT_AUTHORITY" | "CREDENTIALS">>;

@@ -1,9 +1,12 @@
 /** Puts the demo tenants in place, the way an operator would: through their authorities, which project to KV. */
-
-import { tagOf } from "../src/authority/tag.ts";
+import { authorityOf } from "../src/authority/find-authority.ts";
 import type { TenantAuthority } from "../src/authority/tenant-authority.ts";
+import { tenantIdOf } from "../src/authority/tenant-id.ts";
 import { digestOf } from "../src/credential/credential.ts";
 import { DEMO } from "./tenants.ts";
+
+const ACME = tenantIdOf("acme");
+const LAPSED = tenantIdOf("lapsed");
 
 export interface SeedEnv {
   readonly TENANT_AUTHORITY: DurableObjectNamespace<TenantAuthority>;
@@ -12,9 +15,9 @@ export interface SeedEnv {
 
 /** Resolves when the projection can be read in KV. Seeding what is there already changes nothing that shows. */
 export async function seedDemo(env: SeedEnv): Promise<void> {
-  const acme = env.TENANT_AUTHORITY.getByName(tagOf("acme"));
+  const acme = authorityOf(env, ACME);
   await acme.putTenant({
-    id: "acme",
+    id: ACME,
     name: "Acme",
     subscription: { status: "active", currentPeriodEndMs: null },
   });
@@ -26,9 +29,9 @@ export async function seedDemo(env: SeedEnv): Promise<void> {
   // Gateway keys of acme's are swapped for its Postiz key. Without SEALING_KEY it has none, and can do without.
   await acme.setOriginKey(DEMO.acme.apiKey, "demo");
 
-  const lapsed = env.TENANT_AUTHORITY.getByName(tagOf("lapsed"));
+  const lapsed = authorityOf(env, LAPSED);
   await lapsed.putTenant({
-    id: "lapsed",
+    id: LAPSED,
     name: "Lapsed",
     subscription: { status: "none", currentPeriodEndMs: null },
   });

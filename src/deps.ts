@@ -21,7 +21,7 @@ export interface Deps extends Authenticator {
 export function compose(env: Env, config: Config): Deps {
   const { ORIGIN } = env;
   const { introspectionTimeoutMs } = config;
-  const authority = new AuthorityClient(env.TENANT_AUTHORITY, config.authorityTimeoutMs, steadyNowMs);
+  const authority = new AuthorityClient(env, config.authorityTimeoutMs, steadyNowMs);
   const fetchOrigin: FetchOrigin =
     ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init);
   const introspector = new Introspector(config, fetchOrigin);

@@ -65,6 +65,7 @@ admin.notFound(() => {
 });
 admin.onError((error, c) => {
   // Of the router itself: a body that is no JSON, for example.
-  if (error instanceof HTTPException) return problem(c, "invalid", error.message);
+  if (error instanceof HTTPException)
+    return problem(c, error.status === 404 ? "not_found" : "invalid", error.message);
   throw error;
 });

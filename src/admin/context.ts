@@ -5,10 +5,13 @@ import type { Context, Hono } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { describeRoute, resolver, validator } from "hono-openapi";
 import type * as z from "zod";
-import type { Failure, Outcome } from "../authority/administration.ts";
+import { type Failure, NO_TENANT, type Outcome } from "../authority/administration.ts";
 import type { NumberedEntry } from "../authority/audit.ts";
-import { tagOf } from "../authority/tag.ts";
+import { authorityAt, authorityOf } from "../authority/find-authority.ts";
+import { type Grant, type LeaseAsk, PROTOCOL_VERSION } from "../authority/protocol.ts";
+import type { Tag } from "../authority/tag.ts";
 import type { TenantAuthority } from "../authority/tenant-authority.ts";
+import { isTenantId } from "../authority/tenant-id.ts";
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { type ProblemCode, type ProblemContext, problemResponse } from "../own/problem.ts";
@@ -30,8 +33,11 @@ export interface AdminEnv {
 
 export type AdminContext = Context<AdminEnv>;
 
-export function authorityOf(c: AdminContext, tenantId: string): DurableObjectStub<TenantAuthority> {
-  return c.env.env.TENANT_AUTHORITY.getByName(tagOf(tenantId));
+/** Of the tenant that the path names. What can't be an id is no tenant's, and wakes no object. */
+export function authorityIn(c: AdminContext): DurableObjectStub<TenantAuthority> {
+  const tenantId = c.req.param("tenantId");
+  if (isTenantId(tenantId)) return authorityOf(c.env.env, tenantId);
+  throw new HTTPException(404, { message: NO_TENANT });
 }
 
 export const problem = (c: AdminContext, code: ProblemCode, detail: string, more?: object): Response =>
@@ -144,4 +150,13 @@ export function gives(summary: string, schema: z.ZodType, status: 200 | 201 = 20
       },
     },
   });
+}
+
+/** What the authority would say, nothing counted; of a credential that was linked, what the one says that has it now. */
+export async function lookAt(env: Env, tag: Tag, ask: Omit<LeaseAsk, "v" | "nonce">): Promise<Grant> {
+  const question = { v: PROTOCOL_VERSION, ...ask } as const;
+  const grant = await authorityAt(env, tag).look(question);
+  const { tenantId } = grant;
+  if (grant.verdict !== "moved" || tenantId === undefined) return grant;
+  return authorityOf(env, tenantId).look({ ...question, tenantId });
 }

@@ -1,5 +1,7 @@
 /** Stage by stage, what would become of a request: nothing is counted, nobody is asked who would count it. */
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
+import { tagOf } from "../authority/tag.ts";
+import type { TenantId } from "../authority/tenant-id.ts";
 import { type Credential, readCredential } from "../credential/credential.ts";
 import { type Denial, deny, pass, type Result } from "../denial.ts";
 import type { Deps } from "../deps.ts";
@@ -62,7 +64,9 @@ export async function explain(deps: Deps, question: Question, look: Look): Promi
   const { policy, scope } = route.operation;
   const clientAddress = question.clientAddress ?? null;
   const grant = await look(credential.secret, { policy, scope, clientAddress });
-  const owner = { tenantId: grant.tenantId ?? "", keyId: grant.keyId };
+  const { tenantId, keyId } = grant;
+  // Where nobody has it, it is refused for that.
+  const owner = { tenantId: (tenantId ?? "") as TenantId, keyId };
   const principal = take(
     (keyRefusal(grant, credential, owner) ?? pass(owner)) as Result<typeof owner>,
     ({ tenantId, keyId }) => {
@@ -71,7 +75,7 @@ export async function explain(deps: Deps, question: Question, look: Look): Promi
     },
   );
   if (principal === null || grant.verdict === "introspection_required") return finish();
-  const known = { ...owner, tag: "", digest: "", originKey: null, grant };
+  const known = { ...principal, tag: tagOf(principal.tenantId), digest: "", originKey: null, grant };
   const entitlement = take(entitle(known, scope, deps.config, deps.nowMs()), () => {
     return `subscription ${grant.subscription.status}`;
   });

@@ -2,10 +2,12 @@
 import { Hono } from "hono";
 import { describeRoute } from "hono-openapi";
 import type * as z from "zod";
+import { authorityOf } from "../authority/find-authority.ts";
 import { operatorsOf } from "../authority/find-directory.ts";
-import type { ImportLine, ImportResult } from "../authority/importing.ts";
+import { type ImportLine, type ImportResult, UNANSWERED } from "../authority/importing.ts";
+import type { TenantId } from "../authority/tenant-id.ts";
 import { digestOf } from "../credential/credential.ts";
-import { type AdminContext, type AdminEnv, authorityOf, problem } from "./context.ts";
+import { type AdminContext, type AdminEnv, problem } from "./context.ts";
 import * as schemas from "./schemas.ts";
 
 const MAX_LINES = 500;
@@ -37,10 +39,10 @@ export const importing = new Hono<AdminEnv>()
       else good.push({ line: i + 1, content: read });
     }
     // A tenant's lines in their order, in one call to its authority.
-    const groups = [...Map.groupBy(good, ({ content }) => content.tenantId).values()];
+    const groups = [...Map.groupBy(good, ({ content }) => content.tenantId)];
     const worker = async () => {
       for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
-        answers.push(...(await bring(c, group)));
+        answers.push(...(await bring(c, ...group)));
       }
     };
     await Promise.all(Array.from({ length: TOGETHER }, worker));
@@ -61,22 +63,16 @@ export const importing = new Hono<AdminEnv>()
   });
 
 /** What can't be reached says so on each of its lines: nothing is known to be lost, and it may be brought again. */
-async function bring(c: AdminContext, group: readonly Numbered[]): Promise<Answer[]> {
-  const tenantId = group[0]?.content.tenantId ?? "";
+async function bring(c: AdminContext, tenantId: TenantId, group: readonly Numbered[]): Promise<Answer[]> {
   try {
     const lines = group.map(({ content }) => content);
-    const results = await authorityOf(c, tenantId).import(tenantId, lines, c.var.actor);
-    return group.map(({ line }, i) => ({ line, ...(results[i] ?? UNREACHABLE) }));
+    const results = await authorityOf(c.env.env, tenantId).import(tenantId, lines, c.var.actor);
+    return group.map(({ line }, i) => ({ line, ...(results[i] ?? UNANSWERED) }));
   } catch (error) {
     console.error(JSON.stringify({ event: "import_failed", tenant: tenantId, error: String(error) }));
-    return group.map(({ line }) => ({ line, ...UNREACHABLE }));
+    return group.map(({ line }) => ({ line, ...UNANSWERED }));
   }
 }
-
-const UNREACHABLE: ImportResult = {
-  result: "rejected",
-  reason: "the tenant's authority did not answer: bring the line again",
-};
 
 async function* exported(c: AdminContext): AsyncGenerator<string> {
   const operators = operatorsOf(c.env.env);
@@ -88,8 +84,8 @@ async function* exported(c: AdminContext): AsyncGenerator<string> {
   }
 }
 
-async function* exportedTenant(c: AdminContext, id: string): AsyncGenerator<string> {
-  const authority = authorityOf(c, id);
+async function* exportedTenant(c: AdminContext, id: TenantId): AsyncGenerator<string> {
+  const authority = authorityOf(c.env.env, id);
   const tenant = await authority.tenant();
   if (!tenant.ok) return;
   const { name, subscription } = tenant.value;

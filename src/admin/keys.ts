@@ -3,7 +3,7 @@ import { Hono } from "hono";
 import {
   type AdminEnv,
   answer,
-  authorityOf,
+  authorityIn,
   cursorOf,
   digestOfBody,
   failed,
@@ -25,7 +25,7 @@ export const keys = new Hono<AdminEnv>()
     takes("query", schemas.page),
     async (c) => {
       const { cursor, limit } = c.req.valid("query");
-      const found = await authorityOf(c, tenantOf(c)).keys(readCursor(cursor), limit);
+      const found = await authorityIn(c).keys(readCursor(cursor), limit);
       if (!found.ok) return failed(c, found);
       const items = found.value;
       return c.json({ items, nextCursor: items.length < limit ? null : cursorOf(items.at(-1)?.id) });
@@ -47,18 +47,18 @@ export const keys = new Hono<AdminEnv>()
       allowedNetworks: body.allowedNetworks ?? [],
       apiPerMinute: body.apiPerMinute ?? null,
     };
-    const issued = await authorityOf(c, tenantOf(c)).issueKey(wish, replay, c.var.actor);
+    const issued = await authorityIn(c).issueKey(wish, replay, c.var.actor);
     if (!issued.ok) return failed(c, issued);
     const { key, secret } = issued.value;
     const headers = { ETag: `"${key.version}"` };
     return c.json(secret === null ? key : { ...key, key: secret }, 201, headers);
   })
   .delete("/", gives("Revokes every key of a tenant", schemas.effectOnly), async (c) => {
-    const revoked = await authorityOf(c, tenantOf(c)).revokeAllKeys(c.var.actor);
+    const revoked = await authorityIn(c).revokeAllKeys(c.var.actor);
     return revoked.ok ? c.json({ effectiveBy: revoked.effectiveBy }) : failed(c, revoked);
   })
   .get("/:keyId", gives("One key", schemas.key), async (c) =>
-    answer(c, await authorityOf(c, tenantOf(c)).key(c.req.param("keyId"))),
+    answer(c, await authorityIn(c).key(c.req.param("keyId"))),
   )
   .patch(
     "/:keyId",
@@ -75,12 +75,12 @@ export const keys = new Hono<AdminEnv>()
         ...(allowedNetworks !== undefined && { allowedNetworks }),
         ...(apiPerMinute !== undefined && { apiPerMinute }),
       };
-      const authority = authorityOf(c, tenantOf(c));
+      const authority = authorityIn(c);
       return answer(c, await authority.changeKey(c.req.param("keyId"), patch, version, c.var.actor));
     },
   )
   .delete("/:keyId", gives("Revokes a key, for good", schemas.keyEffect), async (c) =>
-    answer(c, await authorityOf(c, tenantOf(c)).revokeKeyById(c.req.param("keyId"), c.var.actor)),
+    answer(c, await authorityIn(c).revokeKeyById(c.req.param("keyId"), c.var.actor)),
   )
   .post(
     "/:keyId/rotate",
@@ -88,20 +88,15 @@ export const keys = new Hono<AdminEnv>()
     takes("json", schemas.rotation),
     async (c) => {
       const graceMs = c.req.valid("json").graceSeconds * 1_000;
-      const rotated = await authorityOf(c, tenantOf(c)).rotateKey(c.req.param("keyId"), graceMs, c.var.actor);
+      const rotated = await authorityIn(c).rotateKey(c.req.param("keyId"), graceMs, c.var.actor);
       if (!rotated.ok) return failed(c, rotated);
       const { value, secret, effectiveBy } = rotated;
       return c.json({ ...value, key: secret, effectiveBy }, 200, { ETag: `"${value.version}"` });
     },
   )
   .post("/:keyId/disable", gives("Disables a key", schemas.keyEffect), async (c) =>
-    answer(c, await authorityOf(c, tenantOf(c)).enableKey(c.req.param("keyId"), false, c.var.actor)),
+    answer(c, await authorityIn(c).enableKey(c.req.param("keyId"), false, c.var.actor)),
   )
   .post("/:keyId/enable", gives("Enables a disabled key", schemas.keyEffect), async (c) =>
-    answer(c, await authorityOf(c, tenantOf(c)).enableKey(c.req.param("keyId"), true, c.var.actor)),
+    answer(c, await authorityIn(c).enableKey(c.req.param("keyId"), true, c.var.actor)),
   );
-
-/** From the path that these routes are mounted below. */
-function tenantOf(c: { readonly req: { param(name: string): string | undefined } }): string {
-  return c.req.param("tenantId") ?? "";
-}

@@ -1,15 +1,10 @@
 /** What operators ask beside tenants and keys: is this key good, why was that refused, who did what. */
 import { Hono } from "hono";
+import { authorityOf } from "../authority/find-authority.ts";
 import { operatorsOf, shardOf } from "../authority/find-directory.ts";
-import {
-  type Grant,
-  isGoodCredential,
-  type LeaseAsk,
-  PROTOCOL_VERSION,
-  refusal,
-} from "../authority/protocol.ts";
+import { type Grant, isGoodCredential, type LeaseAsk, refusal } from "../authority/protocol.ts";
 import { tagOf } from "../authority/tag.ts";
-import { unlinkedIdOf } from "../authority/unlinked.ts";
+import { unlinkedIdOf } from "../authority/tenant-id.ts";
 import { digestOf } from "../credential/credential.ts";
 import { UNKNOWN_SUBSCRIPTION } from "../entitlement/subscription.ts";
 import { authenticityOf, readGatewayKey } from "../gateway-key/format.ts";
@@ -20,6 +15,7 @@ import {
   auditPage,
   cursorOf,
   gives,
+  lookAt,
   readCursor,
   takes,
 } from "./context.ts";
@@ -61,7 +57,7 @@ export const operations = new Hono<AdminEnv>()
     async (c) => {
       const digest = digestOf(c.req.valid("json").token);
       const owner = (await shardOf(c.env.env, digest).ownerOf(digest)) ?? unlinkedIdOf(digest);
-      return c.json(await c.env.env.TENANT_AUTHORITY.getByName(tagOf(owner)).forgetToken(digest));
+      return c.json(await authorityOf(c.env.env, owner).forgetToken(digest));
     },
   )
   .post(
@@ -74,7 +70,7 @@ export const operations = new Hono<AdminEnv>()
       const sealed = await Promise.all(
         found.map(async ({ id }) => ({
           id,
-          done: await c.env.env.TENANT_AUTHORITY.getByName(tagOf(id)).reseal(),
+          done: await authorityOf(c.env.env, id).reseal(),
         })),
       );
       return c.json({
@@ -108,7 +104,7 @@ async function look(
   const tag = isForged ? null : (key?.tag ?? (owner === null ? null : tagOf(owner)));
   if (tag !== null) {
     const question = { tenantId: null, digest, policy: "api", settleWithinMs: 0, ...ask } as const;
-    return env.TENANT_AUTHORITY.getByName(tag).look({ v: PROTOCOL_VERSION, ...question });
+    return lookAt(env, tag, question);
   }
   const isAsked = secret.startsWith("pos_") || (deps.config.learnFromOrigin && !secret.startsWith("pgw_"));
   return refusal(isAsked ? "introspection_required" : "key_unknown", "", UNKNOWN_SUBSCRIPTION);

@@ -1,7 +1,6 @@
 /** What the admin API takes and gives, as schemas: checked on every request, and published as OpenAPI. */
 import * as z from "zod";
-import { IDENTIFIER } from "../authority/credential-record.ts";
-import { isUnlinked } from "../authority/unlinked.ts";
+import { IDENTIFIER, isUnlinked, tenantIdOf } from "../authority/tenant-id.ts";
 import { canonicalNetwork } from "../entitlement/networks.ts";
 import { SCOPES } from "../entitlement/scopes.ts";
 import { SUBSCRIPTION_STATUSES } from "../entitlement/subscription.ts";
@@ -13,7 +12,8 @@ const tenantId = z
   .string()
   .regex(IDENTIFIER, 'a tenant id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"')
   .refine((id) => !isUnlinked(id), 'ids that begin with "unlinked-" are the gateway\'s own')
-  .meta({ description: "1 to 64 of A-Z, a-z, 0-9, _ and -; not beginning with unlinked-" });
+  .meta({ description: "1 to 64 of A-Z, a-z, 0-9, _ and -; not beginning with unlinked-" })
+  .transform(tenantIdOf);
 const name = z
   .string()
   .trim()

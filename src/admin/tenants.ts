@@ -1,12 +1,13 @@
 /** Tenants: made, looked at, changed, deleted. */
 import { Hono } from "hono";
+import { authorityOf } from "../authority/find-authority.ts";
 import { operatorsOf } from "../authority/find-directory.ts";
 import {
   type AdminEnv,
   answer,
   auditBefore,
   auditPage,
-  authorityOf,
+  authorityIn,
   cursorOf,
   digestOfBody,
   failed,
@@ -41,7 +42,7 @@ export const tenants = new Hono<AdminEnv>()
     if (before === "other") {
       return problem(c, "idempotency_mismatch", "This Idempotency-Key came with another body before");
     }
-    const authority = authorityOf(c, id);
+    const authority = authorityOf(c.env.env, id);
     const created = await authority.createTenant(id, name, c.var.actor);
     if (created.ok) return answer(c, created, 201);
     // What came to nothing is not what a repetition is answered with.
@@ -50,7 +51,7 @@ export const tenants = new Hono<AdminEnv>()
     return answer(c, replayed.ok ? replayed : created, 201);
   })
   .get("/:tenantId", gives("One tenant", schemas.tenant), async (c) =>
-    answer(c, await authorityOf(c, c.req.param("tenantId")).tenant()),
+    answer(c, await authorityIn(c).tenant()),
   )
   .patch(
     "/:tenantId",
@@ -61,16 +62,13 @@ export const tenants = new Hono<AdminEnv>()
       const version = ifMatch(c);
       if (version === "invalid") return problem(c, "invalid", NO_VERSION);
       const patch = { ...(name !== undefined && { name }), ...defined(limits ?? {}) };
-      return answer(
-        c,
-        await authorityOf(c, c.req.param("tenantId")).changeTenant(patch, version, c.var.actor),
-      );
+      return answer(c, await authorityIn(c).changeTenant(patch, version, c.var.actor));
     },
   )
   .delete("/:tenantId", gives("Deletes a tenant and revokes its keys", schemas.tenantEffect), async (c) => {
     const version = ifMatch(c);
     if (version === "invalid") return problem(c, "invalid", NO_VERSION);
-    return answer(c, await authorityOf(c, c.req.param("tenantId")).deleteTenant(version, c.var.actor));
+    return answer(c, await authorityIn(c).deleteTenant(version, c.var.actor));
   })
   .put(
     "/:tenantId/subscription",
@@ -80,7 +78,7 @@ export const tenants = new Hono<AdminEnv>()
       const { status, tier = null, currentPeriodEnd = null } = c.req.valid("json");
       const currentPeriodEndMs = currentPeriodEnd === null ? null : Date.parse(currentPeriodEnd);
       const subscription = { status, currentPeriodEndMs };
-      const authority = authorityOf(c, c.req.param("tenantId"));
+      const authority = authorityIn(c);
       return answer(c, await authority.setSubscription(subscription, tier, c.var.actor));
     },
   )
@@ -89,12 +87,12 @@ export const tenants = new Hono<AdminEnv>()
     gives("Sets the Postiz key that gateway keys are swapped for", schemas.tenantEffect),
     takes("json", schemas.originKey),
     async (c) => {
-      const authority = authorityOf(c, c.req.param("tenantId"));
+      const authority = authorityIn(c);
       return answer(c, await authority.setOriginKey(c.req.valid("json").key, c.var.actor));
     },
   )
   .get("/:tenantId/usage", gives("What is left of the limits", schemas.usage), async (c) => {
-    const usage = await authorityOf(c, c.req.param("tenantId")).usage(null);
+    const usage = await authorityIn(c).usage(null);
     return usage.ok ? c.json(usage.value) : failed(c, usage);
   })
   .get(
@@ -103,7 +101,7 @@ export const tenants = new Hono<AdminEnv>()
     takes("query", schemas.page),
     async (c) => {
       const { cursor, limit } = c.req.valid("query");
-      const authority = authorityOf(c, c.req.param("tenantId"));
+      const authority = authorityIn(c);
       return auditPage(c, await authority.audit(auditBefore(cursor), limit), limit);
     },
   );

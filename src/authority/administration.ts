@@ -8,6 +8,7 @@ import type { Audit, By } from "./audit.ts";
 import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } from "./key-ring.ts";
 import type { LeaseRule, Leases } from "./leases.ts";
 import { newTenant, type Registry, type Tenant } from "./registry.ts";
+import type { TenantId } from "./tenant-id.ts";
 import {
   type KeyView,
   type Self,
@@ -34,6 +35,8 @@ export interface Failure {
   readonly problem: Problem;
   readonly detail: string;
 }
+
+export const NO_TENANT = "There is no such tenant";
 
 export const done = <T>(value: T): Outcome<T> => ({ ok: true, value });
 export const cannot = (problem: Problem, detail: string): Failure => ({ ok: false, problem, detail });
@@ -72,7 +75,7 @@ export class Administration {
     this.#audit = audit;
   }
 
-  createTenant(id: string, name: string, by: By): Outcome<TenantView> {
+  createTenant(id: TenantId, name: string, by: By): Outcome<TenantView> {
     const existing = this.#registry.tenant();
     if (existing?.status === "deleted") {
       return cannot(
@@ -258,7 +261,9 @@ export class Administration {
   #alive(): Outcome<Tenant> {
     const tenant = this.#registry.tenant();
     if (tenant?.status === "active") return done(tenant);
-    return cannot("not_found", "There is no such tenant");
+    if (tenant?.status === "moved")
+      return cannot("not_found", `It is part of tenant "${tenant.movedTo}" now`);
+    return cannot("not_found", NO_TENANT);
   }
 
   #change(
@@ -279,7 +284,7 @@ export class Administration {
 
   #noted(action: string, before: TenantView | null, by: By): Outcome<TenantView> {
     const tenant = this.#registry.tenant();
-    if (tenant === null) return cannot("not_found", "There is no such tenant");
+    if (tenant === null) return cannot("not_found", NO_TENANT);
     const after = viewOfTenant(tenant);
     this.#note(action, null, before, after, by);
     return done(after);

@@ -1,14 +1,15 @@
 /** Whose a credential claims to be, and so which authority decides about it. */
-import { tagOf } from "./tag.ts";
+import { type Tag, tagOf } from "./tag.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 export interface CredentialClaim {
-  readonly tenantId: string;
+  readonly tenantId: TenantId;
   /** Name of the tenant's authority object. */
-  readonly tag: string;
+  readonly tag: Tag;
   /** SHA-256 hex of the credential. */
   readonly digest: string;
 }
 
-export function claimFor(tenantId: string, digest: string): CredentialClaim {
+export function claimFor(tenantId: TenantId, digest: string): CredentialClaim {
   return { tenantId, tag: tagOf(tenantId), digest };
 }

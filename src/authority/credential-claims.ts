@@ -2,6 +2,8 @@
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
 import { shardOf } from "./find-directory.ts";
+import type { Mirror } from "./outbox.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 /** Far below the time after which an unconfirmed claim could become another's. */
 const TIMEOUT_MS = 10_000;
@@ -10,8 +12,8 @@ const TIMEOUT_MS = 10_000;
 export function claimCredential(
   env: Pick<Env, "DIRECTORY">,
   digest: string,
-  tenantId: string,
-): Promise<string> {
+  tenantId: TenantId,
+): Promise<TenantId> {
   return within(TIMEOUT_MS, shardOf(env, digest).claim(digest, tenantId));
 }
 
@@ -22,7 +24,7 @@ export function claimCredential(
 export async function confirmCredential(
   env: Pick<Env, "DIRECTORY">,
   digest: string,
-  tenantId: string,
+  tenantId: TenantId,
 ): Promise<boolean> {
   try {
     return await within(TIMEOUT_MS, shardOf(env, digest).confirm(digest, tenantId));
@@ -30,4 +32,20 @@ export async function confirmCredential(
     console.error(JSON.stringify({ event: "confirm_failed", digest, error: String(error) }));
     return true;
   }
+}
+
+/** What passes from one tenant to another, as the directory is to hear of it. */
+interface Passing {
+  readonly from: TenantId;
+  readonly to: TenantId;
+}
+
+/** Hears of each passing until it has acknowledged it. */
+export function directoryMirror(env: Pick<Env, "DIRECTORY">): Mirror {
+  return {
+    put: (digest, record) => {
+      const { from, to } = JSON.parse(record) as Passing;
+      return shardOf(env, digest).pass(digest, from, to);
+    },
+  };
 }

@@ -1,4 +1,5 @@
 /** The projection of a credential in KV `CREDENTIALS`, under the SHA-256 hex of the credential. */
+import { isIdentifier, isTenantId, type TenantId } from "./tenant-id.ts";
 
 export const RECORD_VERSION = 1;
 
@@ -10,7 +11,7 @@ export type RecordState = "active" | "disabled" | "revoked";
 
 export interface CredentialRecord {
   readonly v: typeof RECORD_VERSION;
-  readonly tenantId: string;
+  readonly tenantId: TenantId;
   readonly keyId: string;
   readonly kind: "api_key" | "oauth_token" | "gateway_key";
   readonly state: RecordState;
@@ -25,17 +26,12 @@ export function parseRecord(text: string): CredentialRecord | null {
   const { v, tenantId, keyId, state, generation } = record as Record<string, unknown>;
   const valid =
     v === RECORD_VERSION &&
-    isIdentifier(tenantId) &&
+    isTenantId(tenantId) &&
     isIdentifier(keyId) &&
     typeof state === "string" &&
     Number.isSafeInteger(generation);
   return valid ? (record as CredentialRecord) : null;
 }
-
-/** Of tenants and keys. */
-export const IDENTIFIER = /^[A-Za-z0-9_-]{1,64}$/;
-export const isIdentifier = (value: unknown): value is string =>
-  typeof value === "string" && IDENTIFIER.test(value);
 
 function parseJson(text: string): unknown {
   try {

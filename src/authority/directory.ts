@@ -7,8 +7,9 @@ import { DurableObject } from "cloudflare:workers";
 import { steadyNowMs } from "../clock.ts";
 import type { Env } from "../env.ts";
 import type { AuditEntry, NumberedEntry } from "./audit.ts";
+import { authorityOf } from "./find-authority.ts";
 import { migrate } from "./schema.ts";
-import { tagOf } from "./tag.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 export const DIRECTORY_MIGRATIONS: readonly string[] = [
   "CREATE TABLE owner (digest TEXT PRIMARY KEY, tenant_id TEXT NOT NULL) WITHOUT ROWID",
@@ -35,7 +36,7 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
 ];
 
 export interface TenantSummary {
-  readonly id: string;
+  readonly id: TenantId;
   readonly name: string;
   readonly status: string;
 }
@@ -50,7 +51,7 @@ const PENDING_MS = 60_000;
 const REPLAY_MS = 86_400_000;
 
 interface OwnerRow extends Record<string, SqlStorageValue> {
-  readonly tenant_id: string;
+  readonly tenant_id: TenantId;
   readonly pending_since_ms: number | null;
 }
 
@@ -64,7 +65,7 @@ export class Directory extends DurableObject<Env> {
   }
 
   /** Id of the tenant that owns the credential from now on: the one that asks, unless another was first. */
-  async claim(digest: string, tenantId: string): Promise<string> {
+  async claim(digest: string, tenantId: TenantId): Promise<TenantId> {
     const owner = this.#owner(digest);
     if (owner !== null && owner.tenant_id !== tenantId && (await this.#isAbandoned(digest, owner))) {
       // Only the claim that was looked at: it may have been confirmed, or another have come, meanwhile.
@@ -87,7 +88,7 @@ export class Directory extends DurableObject<Env> {
   }
 
   /** The credential is written down. False: it has become another's meanwhile. */
-  confirm(digest: string, tenantId: string): boolean {
+  confirm(digest: string, tenantId: TenantId): boolean {
     this.#sql.exec(
       "UPDATE owner SET pending_since_ms = NULL WHERE digest = ? AND tenant_id = ?",
       digest,
@@ -96,7 +97,20 @@ export class Directory extends DurableObject<Env> {
     return this.#owner(digest)?.tenant_id === tenantId;
   }
 
-  ownerOf(digest: string): string | null {
+  /** Another tenant has taken the credential over. Whose it is then. */
+  pass(digest: string, from: TenantId, to: TenantId): TenantId | null {
+    this.#sql.exec(
+      `INSERT INTO owner (digest, tenant_id) VALUES (?, ?)
+       ON CONFLICT (digest) DO UPDATE SET tenant_id = excluded.tenant_id, pending_since_ms = NULL
+       WHERE tenant_id = ?`,
+      digest,
+      to,
+      from,
+    );
+    return this.ownerOf(digest);
+  }
+
+  ownerOf(digest: string): TenantId | null {
     return this.#owner(digest)?.tenant_id ?? null;
   }
 
@@ -124,8 +138,8 @@ export class Directory extends DurableObject<Env> {
   /** In the order of their ids; `after`: the id that the last page ended with. */
   tenants(after: string, limit: number): TenantSummary[] {
     return this.#sql
-      .exec<Record<keyof TenantSummary, string>>(
-        "SELECT id, name, status FROM tenant WHERE status <> 'deleted' AND id > ? ORDER BY id LIMIT ?",
+      .exec<{ id: TenantId; name: string; status: string }>(
+        "SELECT id, name, status FROM tenant WHERE status = 'active' AND id > ? ORDER BY id LIMIT ?",
         after,
         limit,
       )
@@ -177,6 +191,6 @@ export class Directory extends DurableObject<Env> {
 
   async #isAbandoned(digest: string, { tenant_id, pending_since_ms }: OwnerRow): Promise<boolean> {
     if (pending_since_ms === null || steadyNowMs() - pending_since_ms < PENDING_MS) return false;
-    return !(await this.env.TENANT_AUTHORITY.getByName(tagOf(tenant_id)).has(digest));
+    return !(await authorityOf(this.env, tenant_id).has(digest));
   }
 }

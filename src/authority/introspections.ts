@@ -41,7 +41,8 @@ export interface Recorded {
   readonly generation: number;
 }
 
-interface Row extends Record<string, SqlStorageValue> {
+/** What is known about a credential. */
+export interface IntrospectionRow extends Record<string, SqlStorageValue> {
   /** 1 or 0; null before the first answer. */
   readonly active: number | null;
   readonly obtained_at_ms: number;
@@ -56,7 +57,7 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly mirrored_at_ms: number;
 }
 
-const NEVER_ASKED: Row = {
+const NEVER_ASKED: IntrospectionRow = {
   active: null,
   obtained_at_ms: 0,
   expires_at_ms: null,
@@ -141,6 +142,15 @@ export class Introspections {
     return { counts: true, mirror, generation: generation + 1 };
   }
 
+  /** For the tenant that takes the credential over. */
+  handOver(digest: string): IntrospectionRow | null {
+    return this.#row(digest);
+  }
+
+  takeOver(digest: string, row: IntrospectionRow): void {
+    this.#write(digest, row);
+  }
+
   /** What was said so far counts no more: it has to be said anew. Whether there was anything. */
   forget(digest: string): boolean {
     const row = this.#row(digest);
@@ -150,7 +160,13 @@ export class Introspections {
   }
 
   /** Whether whoever asks is to introspect: nobody is at it, and it is not too early. An ask that is repeated stays so. */
-  #appoint(digest: string, row: Row, nonce: string, rule: IntrospectionRule, nowMs: number): boolean {
+  #appoint(
+    digest: string,
+    row: IntrospectionRow,
+    nonce: string,
+    rule: IntrospectionRule,
+    nowMs: number,
+  ): boolean {
     if (row.appointed_until_ms > nowMs) return row.appointed_to === nonce;
     if (row.ask_after_ms > nowMs) return false;
     const untilMs = nowMs + rule.introspectionTimeoutMs + rule.authorityTimeoutMs;
@@ -158,11 +174,14 @@ export class Introspections {
     return true;
   }
 
-  #row(digest: string): Row | null {
-    return this.#sql.exec<Row>("SELECT * FROM introspection WHERE digest = ?", digest).toArray()[0] ?? null;
+  #row(digest: string): IntrospectionRow | null {
+    return (
+      this.#sql.exec<IntrospectionRow>("SELECT * FROM introspection WHERE digest = ?", digest).toArray()[0] ??
+      null
+    );
   }
 
-  #write(digest: string, row: Row): void {
+  #write(digest: string, row: IntrospectionRow): void {
     this.#sql.exec(
       `INSERT INTO introspection (digest, active, obtained_at_ms, expires_at_ms, generation, refusals,
          ask_after_ms, appointed_until_ms, appointed_to, mirrored_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -186,7 +205,7 @@ export class Introspections {
 
 /** An answer is used no longer than it lives, and a grant on it is not cut off on its way to the isolate. */
 function standingOfAnswer(
-  row: Row,
+  row: IntrospectionRow,
   rule: IntrospectionRule,
   nowMs: number,
   appoint: () => boolean,
@@ -211,7 +230,7 @@ function standingOfAnswer(
   return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
 
-function standingWithoutAnswer(row: Row, nowMs: number, appoint: () => boolean): Usability {
+function standingWithoutAnswer(row: IntrospectionRow, nowMs: number, appoint: () => boolean): Usability {
   if (appoint()) return { is: "to_be_asked", appointed: true };
   if (row.active !== null) return { is: "refused" };
   if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };

@@ -105,8 +105,11 @@ export class KeyRing {
     }
   }
 
-  /** The row and its projection: neither is written without the other. */
-  put(key: Key): void {
+  /**
+   * The row and its projection: neither is written without the other. `twice`: another object may have a write of it in
+   * flight.
+   */
+  put(key: Key, twice = key.state === "revoked"): void {
     this.#registry.putKey(key);
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("a key without a tenant");
@@ -114,7 +117,7 @@ export class KeyRing {
       digest: key.digest,
       record: recordOf(tenant.id, key),
       generation: key.generation,
-      terminal: key.state === "revoked",
+      twice,
     });
   }
 }

@@ -70,6 +70,9 @@ export class Leases {
 
   #answer(ask: Asked, rule: LeaseRule, nowMs: number): Grant {
     const tenant = this.#registry.tenant();
+    if (tenant !== null && tenant.movedTo !== null) {
+      return { ...refusal("moved", "", UNKNOWN_SUBSCRIPTION), tenantId: tenant.movedTo };
+    }
     const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
     const key = isMeant ? this.#registry.key(ask.digest) : null;
     if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);

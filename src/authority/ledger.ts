@@ -23,6 +23,26 @@ export interface TokenAnswer {
   readonly quota: Quota;
 }
 
+interface CountedGrant extends Record<string, SqlStorageValue> {
+  readonly nonce: string;
+  readonly policy: PolicyName;
+  readonly partition: string;
+  readonly tokens: number;
+  readonly usable_until_ms: number;
+  readonly counts_until_ms: number;
+}
+
+interface OriginBlock extends Record<string, SqlStorageValue> {
+  readonly policy: PolicyName;
+  readonly until_ms: number;
+}
+
+/** What a tenant has used of its limits, as far as it still counts. */
+export interface Counted {
+  readonly grants: readonly CountedGrant[];
+  readonly blocks: readonly OriginBlock[];
+}
+
 interface GrantRow extends Record<string, SqlStorageValue> {
   readonly policy: PolicyName;
   readonly partition: string;
@@ -89,6 +109,36 @@ export class Ledger {
       policy,
       untilMs,
     );
+  }
+
+  /** All that still counts, for the tenant that takes it over. */
+  handOver(nowMs: number): Counted {
+    const grants = this.#sql.exec<CountedGrant>(
+      `SELECT nonce, policy, partition, tokens, usable_until_ms, counts_until_ms FROM grant_log
+       WHERE counts_until_ms > ?`,
+      nowMs,
+    );
+    const blocks = this.#sql.exec<OriginBlock>("SELECT policy, until_ms FROM origin_block");
+    return { grants: grants.toArray(), blocks: blocks.toArray() };
+  }
+
+  /** What another tenant has counted counts here too. `keyId`: what shares the limit of a key from now on. */
+  takeOver({ grants, blocks }: Counted, keyId: string): void {
+    for (const { nonce, policy, partition, tokens, usable_until_ms, counts_until_ms } of grants) {
+      this.#sql.exec(
+        `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+        nonce,
+        policy,
+        partition === "" ? "" : keyId,
+        tokens,
+        usable_until_ms,
+        counts_until_ms,
+      );
+    }
+    for (const { policy, until_ms } of blocks) this.block(policy, until_ms);
+    // They are read anew, with what has come in.
+    this.#windows.clear();
   }
 
   /** Latest instant at which any grant made so far can be used. */

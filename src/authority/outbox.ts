@@ -1,6 +1,6 @@
 /**
- * From the authority's truth to its projection in KV. A change is queued in the transaction that makes it and
- * written by the object's alarm until KV has acknowledged it, so that no acknowledged change is ever lost.
+ * From the authority's truth to those who mirror it: KV, or the directory. A change is queued in the transaction that makes
+ * it and written by the object's alarm until it has been acknowledged, so that no acknowledged change is ever lost.
  *
  * One write is in flight per key. One that timed out is given up but may still land: it is waited for before the
  * key is written again, as long as the object lives, and a tombstone is written a second time, a minute later, for
@@ -15,8 +15,13 @@ const BACKOFF_MAX_MS = 300_000;
 /** Times the time-out, a fraction of the 15 minutes that an alarm may run. */
 const BATCH = 20;
 
-/** One a namespace. */
-type OutboxTable = "outbox" | "introspection_outbox";
+/** One for each who mirrors. */
+type OutboxTable = "outbox" | "introspection_outbox" | "directory_outbox";
+
+/** A KV namespace, for one. */
+export interface Mirror {
+  put(name: string, record: string): Promise<unknown>;
+}
 
 /** A state of things to be written under `digest`. */
 export interface Projection {
@@ -24,8 +29,8 @@ export interface Projection {
   readonly record: object;
   /** Grows with every change of the record. */
   readonly generation: number;
-  /** Is written a second time, against an earlier write that lands late. */
-  readonly terminal: boolean;
+  /** Against an earlier write, of this object or another, that lands late. */
+  readonly twice: boolean;
 }
 
 interface OutboxRow extends Record<string, SqlStorageValue> {
@@ -39,25 +44,20 @@ interface OutboxRow extends Record<string, SqlStorageValue> {
 export class Outbox {
   readonly #storage: DurableObjectStorage;
   readonly #table: OutboxTable;
-  readonly #kv: Pick<KVNamespace, "put">;
+  readonly #mirror: Mirror;
   readonly #nowMs: () => number;
   /** Digests with a write that nobody waits for any more but that has not ended. */
   readonly #inFlight = new Set<string>();
 
-  constructor(
-    storage: DurableObjectStorage,
-    table: OutboxTable,
-    kv: Pick<KVNamespace, "put">,
-    nowMs: () => number,
-  ) {
+  constructor(storage: DurableObjectStorage, table: OutboxTable, mirror: Mirror, nowMs: () => number) {
     this.#storage = storage;
     this.#table = table;
-    this.#kv = kv;
+    this.#mirror = mirror;
     this.#nowMs = nowMs;
   }
 
   /** Call inside the transaction of the change, and arm the alarm right after it, before anything is awaited. */
-  enqueue({ digest, record, generation, terminal }: Projection): void {
+  enqueue({ digest, record, generation, twice }: Projection): void {
     this.#storage.sql.exec(
       `INSERT INTO ${this.#table} (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, ?, ?, 0, ?)
        ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = excluded.generation,
@@ -65,7 +65,7 @@ export class Outbox {
       digest,
       JSON.stringify(record),
       generation,
-      terminal ? 2 : 1,
+      twice ? 2 : 1,
       this.#nowMs(),
     );
   }
@@ -82,7 +82,7 @@ export class Outbox {
       .one().due;
   }
 
-  /** Writes what is due. Never throws for KV's sake: the runtime gives up on an alarm that keeps failing. */
+  /** Writes what is due. Never throws for the mirror's sake: the runtime gives up on an alarm that keeps failing. */
   async drain(): Promise<void> {
     const due = this.#storage.sql
       .exec<OutboxRow>(
@@ -102,7 +102,7 @@ export class Outbox {
     if (this.#inFlight.has(digest)) return "an earlier write has not ended";
     this.#inFlight.add(digest);
     try {
-      const put = this.#kv.put(digest, record).finally(() => this.#inFlight.delete(digest));
+      const put = this.#mirror.put(digest, record).finally(() => this.#inFlight.delete(digest));
       await within(WRITE_TIMEOUT_MS, put);
       return null;
     } catch (error) {

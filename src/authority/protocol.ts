@@ -7,6 +7,7 @@ import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { PolicyName, Quota } from "../quota/policy.ts";
 import type { CredentialRecord } from "./credential-record.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 export const PROTOCOL_VERSION = 1;
 
@@ -19,7 +20,7 @@ export interface LeaseAsk {
    * The tenant whose authority this is meant for: an object answers for its own tenant only. Null for a gateway key, which
    * names the object and not the tenant.
    */
-  readonly tenantId: string | null;
+  readonly tenantId: TenantId | null;
   /** SHA-256 hex of the credential. */
   readonly digest: string;
   /** Tokens are granted of this policy only. */
@@ -59,7 +60,9 @@ export type Verdict =
   /** They have to be asked first. */
   | "introspection_required"
   /** No sealing key that is configured opens the tenant's Postiz key. */
-  | "origin_key_unreadable";
+  | "origin_key_unreadable"
+  /** The credential has been linked: it is `tenantId`'s from now on. */
+  | "moved";
 
 /** Of these the credential itself is not to blame. */
 const BLAMELESS: ReadonlySet<Verdict> = new Set<Verdict>([
@@ -95,8 +98,8 @@ export interface Grant {
   readonly stale?: boolean;
   /** On `introspection_unavailable`: milliseconds until somebody will ask again. */
   readonly retryInMs?: number;
-  /** Whose authority this is. */
-  readonly tenantId?: string;
+  /** Whose authority this is; on `moved`, whose is to be asked instead. */
+  readonly tenantId?: TenantId;
   /** On `granted`, for a gateway key: what it is swapped for on the way to the origin. */
   readonly originKey?: string;
 }
@@ -109,7 +112,7 @@ export function refusal(verdict: Verdict, keyId: string, subscription: Subscript
 /** What the origin or an introspection endpoint has said about a credential. */
 export interface Testimony {
   readonly v: typeof PROTOCOL_VERSION;
-  readonly tenantId: string;
+  readonly tenantId: TenantId;
   readonly digest: string;
   readonly kind: CredentialRecord["kind"];
   /** Null: nothing could be learnt. */
@@ -141,8 +144,8 @@ export interface Hearing {
   readonly counts: boolean;
   /** The current one. */
   readonly generation: number;
-  /** Whose the credential is. */
-  readonly tenantId: string;
+  /** Whose the credential is; empty where it is nobody's. */
+  readonly tenantId: TenantId | "";
 }
 
 /**
@@ -170,6 +173,7 @@ const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
   "network_not_allowed",
   "origin_key_missing",
   "origin_key_unreadable",
+  "moved",
 ]);
 
 /** A token that the origin counts has been used: its response head is here. */

@@ -8,12 +8,18 @@ import {
 } from "../entitlement/subscription.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { type CredentialRecord, RECORD_VERSION, type RecordState } from "./credential-record.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 export interface Tenant {
-  readonly id: string;
+  readonly id: TenantId;
   readonly name: string;
-  /** `deleted` for good: what is left of it is its id, its tombstones and its audit. */
-  readonly status: "active" | "deleted";
+  /**
+   * `deleted` for good: what is left of it is its id, its tombstones and its audit. `moved`: its one credential was
+   * linked to another tenant, which decides from then on.
+   */
+  readonly status: "active" | "deleted" | "moved";
+  /** Null unless moved. */
+  readonly movedTo: TenantId | null;
   readonly subscription: Subscription;
   /** The operator's word for what was bought; nothing is decided on it. */
   readonly tier: string | null;
@@ -62,9 +68,10 @@ const MAX_REMEMBERED_KEYS = 10_000;
 const LAST_USE_MS = 5_000;
 
 interface TenantRow extends Record<string, SqlStorageValue> {
-  readonly id: string;
+  readonly id: TenantId;
   readonly name: string;
   readonly status: Tenant["status"];
+  readonly moved_to: TenantId | null;
   readonly subscription_status: SubscriptionStatus;
   readonly current_period_end_ms: number | null;
   readonly tier: string | null;
@@ -125,6 +132,7 @@ export class Registry {
       id: row.id,
       name: row.name,
       status: row.status,
+      movedTo: row.moved_to,
       subscription: { status: row.subscription_status, currentPeriodEndMs: row.current_period_end_ms },
       tier: row.tier,
       limits: JSON.parse(row.limits) as LimitOverrides,
@@ -141,13 +149,13 @@ export class Registry {
     this.#tenant = null;
     this.#sql.exec(
       `INSERT INTO tenant (id, name, status, subscription_status, current_period_end_ms, tier, limits, allowed_hosts,
-         sealed_origin_key, created_at_ms, version, unsubscribed_at_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         sealed_origin_key, created_at_ms, version, unsubscribed_at_ms, moved_to)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
          subscription_status = excluded.subscription_status, current_period_end_ms = excluded.current_period_end_ms,
          tier = excluded.tier, limits = excluded.limits, allowed_hosts = excluded.allowed_hosts,
          sealed_origin_key = excluded.sealed_origin_key, version = excluded.version,
-         unsubscribed_at_ms = excluded.unsubscribed_at_ms`,
+         unsubscribed_at_ms = excluded.unsubscribed_at_ms, moved_to = excluded.moved_to`,
       tenant.id,
       tenant.name,
       tenant.status,
@@ -160,6 +168,7 @@ export class Registry {
       tenant.createdAtMs,
       tenant.version,
       tenant.unsubscribedAtMs,
+      tenant.movedTo,
     );
   }
 
@@ -279,11 +288,12 @@ export class Registry {
 }
 
 /** Nobody has said anything about its subscription or its limits yet. */
-export function newTenant(id: string, name: string, nowMs: number): Tenant {
+export function newTenant(id: TenantId, name: string, nowMs: number): Tenant {
   return {
     id,
     name,
     status: "active",
+    movedTo: null,
     subscription: UNKNOWN_SUBSCRIPTION,
     tier: null,
     limits: {},
@@ -314,7 +324,7 @@ export function newKey(digest: string, keyId: string, nowMs: number): Key {
   };
 }
 
-export function recordOf(tenantId: string, key: Key): CredentialRecord {
+export function recordOf(tenantId: TenantId, key: Key): CredentialRecord {
   const { keyId, kind, state, generation } = key;
   return { v: RECORD_VERSION, tenantId, keyId, kind, state, generation };
 }

@@ -102,6 +102,17 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
      key_id TEXT NOT NULL,
      at_ms INTEGER NOT NULL
    ) WITHOUT ROWID;`,
+  `-- The tenant that its credential was linked to: this one grants no more.
+   ALTER TABLE tenant ADD COLUMN moved_to TEXT;
+   -- Like outbox; what the directory is to hear.
+   CREATE TABLE directory_outbox (
+     digest TEXT PRIMARY KEY,
+     record TEXT NOT NULL,
+     generation INTEGER NOT NULL,
+     writes_left INTEGER NOT NULL,
+     failures INTEGER NOT NULL,
+     due_at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

@@ -20,14 +20,15 @@ import {
   type TenantPatch,
 } from "./administration.ts";
 import { Audit, type By, type NumberedEntry } from "./audit.ts";
-import { claimCredential, confirmCredential } from "./credential-claims.ts";
-import { isIdentifier } from "./credential-record.ts";
+import { claimCredential, confirmCredential, directoryMirror } from "./credential-claims.ts";
+import { authorityOf } from "./find-authority.ts";
 import { Importing, type ImportLine, type ImportResult } from "./importing.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
 import { Leases } from "./leases.ts";
 import { Ledger } from "./ledger.ts";
+import { type Handing, Linking, type Want } from "./linking.ts";
 import { OriginKeys } from "./origin-key.ts";
 import { Outbox } from "./outbox.ts";
 import {
@@ -43,11 +44,11 @@ import { type Key, newKey, newTenant, Registry } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { tagOf } from "./tag.ts";
 import { Teller } from "./teller.ts";
-import { isUnlinked, unlinkedIdOf } from "./unlinked.ts";
+import { isIdentifier, isUnlinked, type TenantId, unlinkedIdOf } from "./tenant-id.ts";
 import { type KeyView, type Self, type TenantView, timeOf, type Usage, viewOfTenant } from "./views.ts";
 
 export interface TenantInput {
-  readonly id: string;
+  readonly id: TenantId;
   readonly name: string;
   readonly subscription?: Subscription;
   readonly limits?: LimitOverrides;
@@ -80,11 +81,13 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #introspections: Introspections;
   readonly #outbox: Outbox;
   readonly #introspectionOutbox: Outbox;
+  readonly #directoryOutbox: Outbox;
   readonly #originKeys: OriginKeys;
   readonly #audit: Audit;
   readonly #teller: Teller;
   readonly #ring: KeyRing;
   readonly #administration: Administration;
+  readonly #linking: Linking;
   readonly #importing: Importing;
   #configuration: Config | null = null;
 
@@ -97,17 +100,29 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#originKeys = new OriginKeys(this.#registry);
     this.#audit = new Audit(sql);
     this.#teller = new Teller(env, this.#registry, this.#audit, steadyNowMs);
-    this.#leases = new Leases(this.#registry, new Ledger(sql), this.#introspections, this.#originKeys);
+    const ledger = new Ledger(sql);
+    this.#leases = new Leases(this.#registry, ledger, this.#introspections, this.#originKeys);
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
     this.#ring = new KeyRing(this.#registry, this.#outbox);
     this.#administration = new Administration(sql, this.#registry, this.#ring, this.#audit);
-    this.#importing = new Importing(this.#registry, this.#originKeys, this.#ring);
     this.#introspectionOutbox = new Outbox(
       ctx.storage,
       "introspection_outbox",
       env.INTROSPECTION,
       steadyNowMs,
     );
+    this.#directoryOutbox = new Outbox(ctx.storage, "directory_outbox", directoryMirror(env), steadyNowMs);
+    this.#linking = new Linking(this.#registry, ledger, this.#introspections, this.#outbox, this.#audit);
+    this.#importing = new Importing(env, {
+      registry: this.#registry,
+      originKeys: this.#originKeys,
+      ring: this.#ring,
+      linking: this.#linking,
+      audit: this.#audit,
+      directoryOutbox: this.#directoryOutbox,
+      commit: (work) => this.#commit(work),
+      confirm: (digest, tenantId) => this.#confirm(digest, tenantId),
+    });
     // The runtime gives up on an alarm that keeps failing; what was left undone is taken up at the next wake-up.
     ctx.blockConcurrencyWhile(() => this.#arm());
   }
@@ -125,12 +140,14 @@ export class TenantAuthority extends DurableObject<Env> {
     return this.#leases.look(ask, this.#config(), steadyNowMs());
   }
 
-  /** Whether the tenant has this credential, in whatever state. */
+  /** Whether the tenant has this credential, in whatever state, or has had it. */
   has(digest: string): boolean {
-    return this.#registry.key(digest) !== null;
+    return this.#registry.key(digest) !== null || this.#movedTo() !== null;
   }
 
-  settle(settlement: Settlement): void {
+  async settle(settlement: Settlement): Promise<void> {
+    const successor = this.#movedTo();
+    if (successor !== null) return authorityOf(this.env, successor).settle(settlement);
     this.#leases.settle(settlement, steadyNowMs());
   }
 
@@ -143,10 +160,14 @@ export class TenantAuthority extends DurableObject<Env> {
     const testimony = readTestimony(told, nowMs);
     const { tenantId, digest, kind, active, subscribed } = testimony;
     const owner = await this.#ownerOf(testimony);
+    const successor = this.#movedTo();
+    if (successor !== null) {
+      return authorityOf(this.env, successor).testify({ ...told, tenantId: successor });
+    }
     if (owner !== tenantId) return { counts: false, generation: 0, tenantId: owner };
     const isNew = this.#registry.key(digest) === null;
     let recorded: Recorded = { counts: true, mirror: false, generation: testimony.generation };
-    this.#transact(() => {
+    await this.#commit(() => {
       if (this.#registry.key(digest) === null) this.#learn(tenantId, digest, kind);
       if (subscribed !== null) this.#recordSubscription(subscribed, nowMs);
       // That there is no subscription was heard in passing: nobody has failed to answer.
@@ -154,7 +175,6 @@ export class TenantAuthority extends DurableObject<Env> {
       recorded = this.#introspections.record(testimony, nowMs);
       if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, recorded.generation, nowMs);
     });
-    await this.#arm();
     if (isNew) await this.#confirm(digest, tenantId);
     return { counts: recorded.counts, generation: recorded.generation, tenantId };
   }
@@ -179,7 +199,7 @@ export class TenantAuthority extends DurableObject<Env> {
       unsubscribedAtMs: input.subscription === undefined ? tenant.unsubscribedAtMs : null,
     };
     if (existing !== null && JSON.stringify(put) === JSON.stringify(existing)) return this.#receipt();
-    this.#transact(() => {
+    await this.#commit(() => {
       this.#registry.putTenant({ ...put, version: existing === null ? 1 : tenant.version + 1 });
       const [before, after] = [existing && viewOfTenant(existing), viewOfTenant(put)];
       const by = { actor: "worker", nowMs };
@@ -201,40 +221,34 @@ export class TenantAuthority extends DurableObject<Env> {
     if (this.#registry.tenant()?.status !== "active") throw new Error("the tenant was deleted");
     if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
-    await this.#change({
-      ...(existing ?? newKey(input.digest, input.keyId, steadyNowMs())),
-      kind: input.kind ?? existing?.kind ?? "api_key",
-      expiresAtMs: input.expiresAtMs ?? existing?.expiresAtMs ?? null,
-      limits: input.limits ?? existing?.limits ?? {},
-      generation: (existing?.generation ?? 0) + 1,
-    });
+    await this.#commit(() =>
+      this.#ring.put({
+        ...(existing ?? newKey(input.digest, input.keyId, steadyNowMs())),
+        kind: input.kind ?? existing?.kind ?? "api_key",
+        expiresAtMs: input.expiresAtMs ?? existing?.expiresAtMs ?? null,
+        limits: input.limits ?? existing?.limits ?? {},
+        generation: (existing?.generation ?? 0) + 1,
+      }),
+    );
     await this.#confirm(input.digest, tenant.id);
     return this.#receipt();
   }
 
   /** Takes what an operator brings along, line by line; a line that is rejected keeps none of the others out. */
-  async import(tenantId: string, lines: readonly ImportLine[], actor: string): Promise<ImportResult[]> {
+  async import(tenantId: TenantId, lines: readonly ImportLine[], actor: string): Promise<ImportResult[]> {
     const { sealingKeys } = this.#config();
-    const isKnown = this.#registry.tenant()?.status === "active";
-    const comes = isKnown || lines.some(({ type }) => type === "tenant");
-    const owners = comes ? await this.#claimAll(tenantId, lines) : new Map<string, string>();
-    const nowMs = steadyNowMs();
-    const results = this.#transact(() => {
-      const taken = lines.map((line) => {
-        const owner = "digest" in line ? (owners.get(line.digest) ?? null) : null;
-        return this.#importing.take(line, owner, sealingKeys, nowMs);
-      });
-      const counts = countResults(taken);
-      const changes = taken.some(({ result }) => result === "created" || result === "updated");
-      const entry = { action: "import", tenantId, keyId: null, before: null, after: counts };
-      if (changes) this.#audit.record({ actor, nowMs }, entry);
-      return taken;
-    });
-    await this.#arm();
-    const created = lines.filter((line, i) => "digest" in line && results[i]?.result === "created");
-    await Promise.all(created.map((line) => "digest" in line && this.#confirm(line.digest, tenantId)));
+    const results = await this.#importing.take(tenantId, lines, sealingKeys, { actor, nowMs: steadyNowMs() });
     if (this.#registry.tenant() !== null) await this.#tell();
     return results;
+  }
+
+  /** Lets go of a credential that was a tenant of its own; the one that asks takes it over. */
+  async handOver(want: Want, actor: string): Promise<Handing> {
+    const handing = await this.#commit(() => {
+      return this.#linking.handOver(want, { actor, nowMs: steadyNowMs() });
+    });
+    await this.#tell();
+    return handing;
   }
 
   /** What of its keys could be imported, in the order of their digests; `after`: what the last page ended with. */
@@ -249,27 +263,19 @@ export class TenantAuthority extends DurableObject<Env> {
     }));
   }
 
-  async #claimAll(tenantId: string, lines: readonly ImportLine[]): Promise<Map<string, string>> {
-    const digests = [...new Set(lines.flatMap((line) => ("digest" in line ? [line.digest] : [])))];
-    const claimed = digests.map(async (digest): Promise<[string, string]> => {
-      // One's own need no claiming.
-      if (this.has(digest)) return [digest, tenantId];
-      return [digest, await claimCredential(this.env, digest, tenantId)];
-    });
-    return new Map(await Promise.all(claimed));
-  }
-
   /** Terminal: leaves a tombstone here and in KV. Revoking twice changes nothing. */
   async revokeKey(digest: string): Promise<ChangeReceipt> {
     const existing = this.#registry.key(digest);
     if (existing === null) throw new Error("this tenant has no key with that digest");
     if (existing.state !== "revoked") {
-      await this.#change({ ...existing, state: "revoked", generation: existing.generation + 1 });
+      await this.#commit(() =>
+        this.#ring.put({ ...existing, state: "revoked", generation: existing.generation + 1 }),
+      );
     }
     return this.#receipt();
   }
 
-  async createTenant(id: string, name: string, actor: string): Promise<Outcome<TenantView>> {
+  async createTenant(id: TenantId, name: string, actor: string): Promise<Outcome<TenantView>> {
     return this.#administer(actor, (by) => this.#administration.createTenant(id, name, by));
   }
 
@@ -402,12 +408,14 @@ export class TenantAuthority extends DurableObject<Env> {
   /** What is known about a token counts no more: it has to be introspected anew. */
   async forgetToken(digest: string): Promise<ChangeReceipt> {
     const tenant = this.#registry.tenant();
+    if (tenant !== null && tenant.movedTo !== null) {
+      return authorityOf(this.env, tenant.movedTo).forgetToken(digest);
+    }
     this.#transact(() => {
       if (tenant === null || !this.#introspections.forget(digest)) return;
       const record = lastAnswerRecord(tenant.id, false, steadyNowMs());
-      this.#introspectionOutbox.enqueue({ digest, record, generation: steadyNowMs(), terminal: true });
+      this.#introspectionOutbox.enqueue({ digest, record, generation: steadyNowMs(), twice: true });
     });
-    await this.#arm();
     return this.#receipt();
   }
 
@@ -428,14 +436,19 @@ export class TenantAuthority extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     try {
-      await Promise.all([this.#outbox.drain(), this.#introspectionOutbox.drain(), this.#tell()]);
+      const outboxes = [this.#outbox, this.#introspectionOutbox, this.#directoryOutbox];
+      await Promise.all([...outboxes.map((outbox) => outbox.drain()), this.#tell()]);
     } finally {
       await this.#arm();
     }
   }
 
+  #movedTo(): TenantId | null {
+    return this.#registry.tenant()?.movedTo ?? null;
+  }
+
   /** Id of the tenant that owns the credential; empty where nobody does and there is nothing to learn. */
-  async #ownerOf({ tenantId, digest, active }: Testimony): Promise<string> {
+  async #ownerOf({ tenantId, digest, active }: Testimony): Promise<TenantId | ""> {
     const tenant = this.#registry.tenant();
     const isOwn = tenant === null || (tenant.id === tenantId && tenant.status === "active");
     if (!isOwn) return "";
@@ -444,7 +457,7 @@ export class TenantAuthority extends DurableObject<Env> {
     return claimCredential(this.env, digest, tenantId);
   }
 
-  #learn(tenantId: string, digest: string, kind: Key["kind"]): void {
+  #learn(tenantId: TenantId, digest: string, kind: Key["kind"]): void {
     const nowMs = steadyNowMs();
     if (this.#registry.tenant() === null) this.#registry.putTenant(newTenant(tenantId, tenantId, nowMs));
     this.#ring.put({ ...newKey(digest, `learnt-${digest.slice(0, 16)}`, nowMs), kind });
@@ -461,14 +474,15 @@ export class TenantAuthority extends DurableObject<Env> {
       digest,
       record: lastAnswerRecord(tenantId, active === true, nowMs),
       generation,
-      terminal: active !== true,
+      twice: active !== true,
     });
   }
 
   /** The change and its projection are one transaction: neither exists without the other. */
-  async #change(key: Key): Promise<void> {
-    this.#transact(() => this.#ring.put(key));
+  async #commit<T>(work: () => T): Promise<T> {
+    const result = this.#transact(work);
     await this.#arm();
+    return result;
   }
 
   #transact<T>(work: () => T): T {
@@ -482,8 +496,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** One operator's change: all of it, or nothing and why. */
   async #administer<T>(actor: string, work: (by: By) => Outcome<T>): Promise<Outcome<T>> {
-    const outcome = this.#transact(() => work({ actor, nowMs: steadyNowMs() }));
-    await this.#arm();
+    const outcome = await this.#commit(() => work({ actor, nowMs: steadyNowMs() }));
     await this.#tell();
     return outcome;
   }
@@ -509,7 +522,7 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 
   /** A credential that is another's after all is not this tenant's, and KV is not to hear of it from here. */
-  async #confirm(digest: string, tenantId: string): Promise<void> {
+  async #confirm(digest: string, tenantId: TenantId): Promise<void> {
     if (await confirmCredential(this.env, digest, tenantId)) return;
     this.#transact(() => {
       this.#registry.dropKey(digest);
@@ -524,9 +537,8 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Sets the alarm for the earliest write that is due. */
   async #arm(): Promise<void> {
-    const due = [this.#outbox.dueAtMs(), this.#introspectionOutbox.dueAtMs(), this.#teller.dueAtMs()].filter(
-      (atMs) => atMs !== null,
-    );
+    const waiting = [this.#outbox, this.#introspectionOutbox, this.#directoryOutbox, this.#teller];
+    const due = waiting.map((each) => each.dueAtMs()).filter((atMs) => atMs !== null);
     if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
   }
 
@@ -542,12 +554,6 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#configuration = result.config;
     return result.config;
   }
-}
-
-function countResults(results: readonly ImportResult[]): Record<ImportResult["result"], number> {
-  const counts = { created: 0, updated: 0, unchanged: 0, rejected: 0 };
-  for (const { result } of results) counts[result]++;
-  return counts;
 }
 
 /** What could be written here but not read back from KV would be a key that never works. */

@@ -3,9 +3,10 @@ import type { Scope } from "../entitlement/scopes.ts";
 import type { SubscriptionStatus } from "../entitlement/subscription.ts";
 import type { Quota } from "../quota/policy.ts";
 import type { Key, LastUse, Tenant } from "./registry.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 export interface TenantView {
-  readonly id: string;
+  readonly id: TenantId;
   readonly name: string;
   readonly status: Tenant["status"];
   readonly subscription: {

@@ -11,6 +11,7 @@ import { Buffer } from "node:buffer";
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import * as crc32 from "crc-32";
 import { customAlphabet } from "nanoid";
+import { isTag, type Tag } from "../authority/tag.ts";
 import { BASE62, base62 } from "../base62.ts";
 
 /** `KEY_MAC_SECRET`, and the one before it. */
@@ -21,7 +22,7 @@ export interface MacSecrets {
 
 export interface GatewayKey {
   /** Name of the tenant's authority. */
-  readonly tag: string;
+  readonly tag: Tag;
   /** All that the MAC is over, and the MAC. */
   readonly signed: string;
   readonly mac: string;
@@ -38,7 +39,7 @@ const MAC_DIGITS = 6;
 const CRC_DIGITS = 6;
 const entropy = customAlphabet(BASE62, 27);
 
-export function mintGatewayKey(tag: string, { current }: MacSecrets): string {
+export function mintGatewayKey(tag: Tag, { current }: MacSecrets): string {
   const signed = `pgw_live_${nameOf(current)}${tag}${entropy()}`;
   const body = signed + macOf(signed, current);
   return `${body}_${crcOf(body)}`;
@@ -47,7 +48,7 @@ export function mintGatewayKey(tag: string, { current }: MacSecrets): string {
 /** Null where the shape or the checksum is wrong. */
 export function readGatewayKey(text: string): GatewayKey | null {
   const { signed = "", secretName = "", tag = "", mac = "", crc } = KEY.exec(text)?.groups ?? {};
-  if (signed === "" || crc !== crcOf(signed + mac)) return null;
+  if (!isTag(tag) || crc !== crcOf(signed + mac)) return null;
   return { tag, signed, mac, secretName };
 }
 

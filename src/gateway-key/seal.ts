@@ -2,8 +2,10 @@
  * A tenant's Postiz key, kept sealed: AES-256-GCM, with the tenant's id as additional data, so that what was sealed for
  * one tenant opens for no other. `<name of the sealing key>.<nonce>.<ciphertext and tag>`, in base64url.
  */
+
 import { Buffer } from "node:buffer";
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import type { TenantId } from "../authority/tenant-id.ts";
 
 /** `SEALING_KEY` and the one before it, 32 bytes each. */
 export interface SealingKeys {
@@ -14,7 +16,7 @@ export interface SealingKeys {
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-export function seal(secret: string, tenantId: string, { current }: SealingKeys): string {
+export function seal(secret: string, tenantId: TenantId, { current }: SealingKeys): string {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv("aes-256-gcm", current, nonce).setAAD(Buffer.from(tenantId));
   const sealed = Buffer.concat([cipher.update(secret, "utf8"), cipher.final(), cipher.getAuthTag()]);
@@ -22,7 +24,7 @@ export function seal(secret: string, tenantId: string, { current }: SealingKeys)
 }
 
 /** Null where no key that is known opens it for this tenant. */
-export function unseal(sealed: string, tenantId: string, keys: SealingKeys): string | null {
+export function unseal(sealed: string, tenantId: TenantId, keys: SealingKeys): string | null {
   const [name, nonce = "", text = ""] = sealed.split(".");
   const key = [keys.current, keys.previous].find((each) => each !== null && nameOf(each) === name);
   if (!key) return null;

@@ -1,3 +1,5 @@
+import type { TenantId } from "../authority/tenant-id.ts";
+
 /** What was learnt about a credential from whoever knows: the origin, or an introspection endpoint (RFC 7662). */
 export interface Answer {
   /** Null: nothing was learnt, which is never a no. */
@@ -7,7 +9,7 @@ export interface Answer {
   /** Instant (ms) from which it is no longer active, by `exp`; null where none was given. */
   readonly expiresAtMs: number | null;
   /** The tenant it belongs to, where that was said. */
-  readonly tenantId: string | null;
+  readonly tenantId: TenantId | null;
 }
 
 export const UNKNOWN: Answer = { active: null, subscribed: null, expiresAtMs: null, tenantId: null };

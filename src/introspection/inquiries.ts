@@ -6,7 +6,7 @@ import { LRUCache } from "lru-cache";
 import { type CredentialClaim, claimFor } from "../authority/claim.ts";
 import type { AuthorityClient } from "../authority/client.ts";
 import type { Hearing } from "../authority/protocol.ts";
-import { unlinkedIdOf } from "../authority/unlinked.ts";
+import { unlinkedIdOf } from "../authority/tenant-id.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { within } from "../timeout.ts";
 import type { WaitUntil } from "../wait-until.ts";

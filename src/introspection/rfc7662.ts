@@ -1,7 +1,6 @@
 /** Introspection as OAuth has it: RFC 7662 over HTTP Basic, and its signed answers of RFC 9701. */
 import { createRemoteJWKSet, type JWTVerifyGetKey, jwtVerify } from "jose";
-import { isIdentifier } from "../authority/credential-record.ts";
-import { isUnlinked } from "../authority/unlinked.ts";
+import { isTenantId, isUnlinked, type TenantId } from "../authority/tenant-id.ts";
 import type { Rfc7662Config } from "../config.ts";
 import { readText } from "../upstream/read-text.ts";
 import { type Answer, INACTIVE, UNKNOWN } from "./answer.ts";
@@ -91,9 +90,9 @@ function readIntrospection(value: unknown, tenantClaim: string): Answer {
   return { active: true, subscribed: null, expiresAtMs, tenantId: tenantIn(claims[tenantClaim]) };
 }
 
-function tenantIn(claim: unknown): string | null {
+function tenantIn(claim: unknown): TenantId | null {
   if (claim === undefined) return null;
-  if (isIdentifier(claim) && !isUnlinked(claim)) return claim;
+  if (isTenantId(claim) && !isUnlinked(claim)) return claim;
   console.error(JSON.stringify({ event: "introspection_claim_unusable", found: String(claim).slice(0, 64) }));
   return null;
 }

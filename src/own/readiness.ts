@@ -1,4 +1,5 @@
 /** Whether requests would get through: every binding and the origin are asked, each within a time limit. */
+import { authorityOfNobody } from "../authority/find-authority.ts";
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
@@ -42,8 +43,7 @@ export async function checkReadiness(env: Env, deps: Deps): Promise<Readiness> {
 async function check(env: Env, deps: Deps): Promise<Readiness> {
   const [credentials, authority, origin] = await Promise.all([
     outcomeOf(env.CREDENTIALS.get("readiness")),
-    // No tag has this form, so this is no tenant's object.
-    outcomeOf(env.TENANT_AUTHORITY.getByName("readiness").ping()),
+    outcomeOf(authorityOfNobody(env).ping()),
     outcomeOf(checkOrigin(deps)),
   ]);
   const checks = { credentials, authority, origin };

@@ -1,9 +1,12 @@
 /** Credential → Principal: its tenant's authority decides, on what it knows or on what it has somebody find out. */
+import { claimFor } from "../authority/claim.ts";
 import type { AuthorityClient } from "../authority/client.ts";
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
+import type { TenantId } from "../authority/tenant-id.ts";
 import type { Credential } from "../credential/credential.ts";
 import { type Denial, deny, pass, type Result } from "../denial.ts";
 import { pause, within } from "../timeout.ts";
+import type { WaitUntil } from "../wait-until.ts";
 import { type Asker, findClaim, POLL_MS } from "./find-claim.ts";
 import { findGatewayKey, type GatewayKeyClaim, type GatewayKeyReader } from "./gateway-key.ts";
 import type { Principal } from "./principal.ts";
@@ -30,42 +33,74 @@ export async function authenticate(
 }
 
 /**
- * What the claim's authority says to this request. Introspects where it is told to, or waits for who does, together for
- * no longer than an introspection may take; what it has begun goes on without it.
+ * What the claim's authority says to this request, or the one that the credential was linked to. Introspects where it is
+ * told to, or waits for who does, together for no longer than an introspection may take; what it has begun goes on.
  */
 async function decide(
   credential: Credential,
-  { tag, digest, tenantId: claimed }: GatewayKeyClaim,
+  found: GatewayKeyClaim,
   demand: Demand,
   using: Authenticator,
 ): Promise<Result<Principal>> {
-  const { authority, inquiries, credentials, nowMs } = using;
+  const { authority, inquiries, nowMs } = using;
   const { waitUntil, onDecision, ...ask } = demand;
+  const { digest } = found;
   const untilMs = nowMs() + using.introspectionTimeoutMs;
+  let claim = found;
+  let hasMoved = false;
   let hasAsked = false;
   for (;;) {
-    const grant = await authority.lease(tag, { ...ask, tenantId: claimed, digest });
-    if (grant === null) return authorityUnavailable(credential, claimed ?? "");
-    const claim = { tenantId: claimed ?? grant.tenantId ?? "", tag, digest };
-    const generation = grant.generation ?? 0;
-    if (grant.refresh === true) waitUntil(inquiries.renew(credential, claim, generation, waitUntil));
-    if (grant.verdict !== "introspection_required") {
-      const { keyId, originKey = null } = grant;
-      const refusal = keyRefusal(grant, credential, { tenantId: claim.tenantId, keyId });
-      if (refusal === null && claimed === null) credentials.remember(credential, claim);
-      if (refusal === null) return pass({ ...claim, keyId, originKey, grant });
-      // The authority still knows the others, and KV could say no more.
-      if (grant.verdict.startsWith("key_")) credentials.forget(credential);
-      return refusal;
+    const { tenantId, tag } = claim;
+    const grant = await authority.lease(tag, { ...ask, tenantId, digest });
+    if (grant === null) return authorityUnavailable(credential, tenantId);
+    if (grant.verdict === "moved" && grant.tenantId !== undefined && !hasMoved) {
+      claim = claimFor(grant.tenantId, digest);
+      hasMoved = true;
+      continue;
     }
-    onDecision("introspection");
+    // The one has let go of it, and the other has not taken it yet.
+    const isOnItsWay = hasMoved && grant.verdict === "key_unknown";
+    if (!isOnItsWay && grant.verdict !== "introspection_required") {
+      return conclude(credential, claim, grant, waitUntil, using);
+    }
     const leftMs = untilMs - nowMs();
+    if (isOnItsWay) {
+      if (leftMs <= 0) return authorityUnavailable(credential, tenantId);
+      await pause(POLL_MS);
+      continue;
+    }
+    if (tenantId === null) return authorityUnavailable(credential, null);
+    onDecision("introspection");
     if (leftMs <= 0) return unavailable(credential, "Nobody could say in time whether it is active", 1);
     const asks: boolean = inquiries.isUnderWay(credential) || (grant.appointed === true && !hasAsked);
     hasAsked ||= asks;
-    const work = asks ? inquiries.renew(credential, claim, generation, waitUntil) : pause(POLL_MS);
+    const known = { tenantId, tag, digest };
+    const work = asks ? inquiries.renew(credential, known, grant.generation ?? 0, waitUntil) : pause(POLL_MS);
     await within(leftMs, work).catch(() => {});
   }
+}
+
+function conclude(
+  credential: Credential,
+  { tag, digest, tenantId: claimed }: GatewayKeyClaim,
+  grant: Grant,
+  waitUntil: WaitUntil,
+  { inquiries, credentials }: Authenticator,
+): Result<Principal> {
+  const { keyId, generation = 0, originKey = null } = grant;
+  const tenantId = claimed ?? grant.tenantId ?? null;
+  const refusal = keyRefusal(grant, credential, { tenantId: tenantId ?? "", keyId });
+  if (refusal !== null) {
+    // The authority still knows the others, and KV could say no more.
+    if (grant.verdict.startsWith("key_")) credentials.forget(credential);
+    return refusal;
+  }
+  if (tenantId === null) return authorityUnavailable(credential, null);
+  const claim = { tenantId, tag, digest };
+  if (grant.refresh === true) waitUntil(inquiries.renew(credential, claim, generation, waitUntil));
+  // Where a gateway key led, and where a linked credential has gone, is known from now on.
+  if (credentials.recall(credential)?.tenantId !== tenantId) credentials.remember(credential, claim);
+  return pass({ ...claim, keyId, originKey, grant });
 }
 
 /** The part of the authority's verdict that is about the credential itself. */
@@ -95,6 +130,11 @@ export function keyRefusal(
       return deny(verdict, "Give the gateway the tenant's Postiz key: PUT …/tenants/{id}/origin-key", more);
     case "origin_key_unreadable":
       return deny("config_invalid", "SEALING_KEY does not open the tenant's Postiz key", more);
+    case "moved":
+      return deny("authority_unavailable", "The credential is being handed over", {
+        ...more,
+        retryAfterSeconds: 1,
+      });
     case "introspection_required":
     case "subscription_inactive":
     case "scope_insufficient":
@@ -105,9 +145,9 @@ export function keyRefusal(
   }
 }
 
-function authorityUnavailable(credential: Credential, tenantId: string): Result<never> {
+function authorityUnavailable(credential: Credential, tenantId: TenantId | null): Result<never> {
   const detail = "Whether the credential may pass could not be decided";
-  const owner = { tenantId, keyId: "" };
+  const owner = { tenantId: tenantId ?? "", keyId: "" };
   return deny("authority_unavailable", detail, {
     retryAfterSeconds: 1,
     owner,

@@ -3,6 +3,7 @@
  * were not made here.
  */
 import type { CredentialClaim } from "../authority/claim.ts";
+import type { TenantId } from "../authority/tenant-id.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { deny, pass, type Result } from "../denial.ts";
 import { authenticityOf, type GatewayKey, type MacSecrets, readGatewayKey } from "../gateway-key/format.ts";
@@ -13,7 +14,7 @@ export interface GatewayKeyReader extends ClaimFinder {
 }
 
 /** Which authority to ask. The tenant is known once that has answered, or where KV was read. */
-export type GatewayKeyClaim = Omit<CredentialClaim, "tenantId"> & { readonly tenantId: string | null };
+export type GatewayKeyClaim = Omit<CredentialClaim, "tenantId"> & { readonly tenantId: TenantId | null };
 
 export async function findGatewayKey(
   credential: Credential,

@@ -8,6 +8,7 @@ import { unstable_readConfig } from "wrangler";
 import { freePort } from "../../local/ports.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import type { TenantAuthority } from "../../src/authority/tenant-authority.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { toDataPoint } from "../../src/telemetry/analytics.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
@@ -87,7 +88,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
   );
   await miniflare.ready;
   const url = `http://127.0.0.1:${port}`;
-  const authority = (tenantId: string) => remote<AuthorityCalls>(miniflare, tagOf(tenantId));
+  const authority = (tenantId: string) => remote<AuthorityCalls>(miniflare, tagOf(tenantIdOf(tenantId)));
   const kv = async () =>
     (await miniflare.getKVNamespace("CREDENTIALS", "postiz-gateway")) as unknown as KVNamespace;
 
@@ -102,7 +103,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
     setFault: (target, mode) =>
       remote<{ setMode(mode: string): Promise<void> }>(
         miniflare,
-        target === "kv" ? "kv" : tagOf("faulty"),
+        target === "kv" ? "kv" : tagOf(tenantIdOf("faulty")),
       ).setMode(mode),
     send: async (sent) => {
       const received = await send(url, sent);
@@ -111,7 +112,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
       return received;
     },
     evict: (tenantId) =>
-      miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", { name: tagOf(tenantId) }),
+      miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", {
+        name: tagOf(tenantIdOf(tenantId)),
+      }),
     tenant: (id, tenantOptions = {}) => seedTenant(id, tenantOptions, authority(id), kv),
     eventOf: ({ headers }) => oneEvent(events, headers.get("X-Request-Id") ?? "none"),
     stop: async () => {
@@ -135,7 +138,7 @@ async function seedTenant(
   recordSecret(key);
   const { status = "active", currentPeriodEndMs = null, limits, expiresAtMs } = options;
   await authority.putTenant({
-    id,
+    id: tenantIdOf(id),
     name: id,
     subscription: { status, currentPeriodEndMs },
     ...(limits && { limits }),

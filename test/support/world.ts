@@ -6,6 +6,7 @@ import { vi } from "vitest";
 import { DIRECTORY_MIGRATIONS, Directory } from "../../src/authority/directory.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { readConfig } from "../../src/config.ts";
 import type { Credential } from "../../src/credential/credential.ts";
 import type { Result } from "../../src/denial.ts";
@@ -13,6 +14,7 @@ import { compose, type Deps } from "../../src/deps.ts";
 import type { Env, RateLimiter } from "../../src/env.ts";
 import { authenticate } from "../../src/principal/authenticate.ts";
 import type { Principal } from "../../src/principal/principal.ts";
+import type { PolicyName } from "../../src/quota/policy.ts";
 import type { DecidedBy } from "../../src/telemetry/event.ts";
 import { memoryStorage } from "./sqlite.ts";
 
@@ -63,16 +65,16 @@ export class World {
   /** How long (ms) a call to an authority takes. */
   authorityMs = 0;
   testifyFails = false;
+  /** What else happens before a call reaches its object, and before its answer is heard. */
+  before: (method: string, tag: string) => Promise<void> | void = () => {};
+  after: (method: string, tag: string) => Promise<void> | void = () => {};
   readonly #vars: Readonly<Record<string, string>>;
   readonly #limiter: RateLimiter | undefined;
   readonly #authorities = new Map<
     string,
     { object: TenantAuthority; storage: ReturnType<typeof memoryStorage> }
   >();
-  readonly #directory = new Directory(
-    { storage: memoryStorage(DIRECTORY_MIGRATIONS) } as unknown as DurableObjectState,
-    {} as Env,
-  );
+  readonly #directory: Directory;
   #nonce = 0;
 
   constructor(vars: Readonly<Record<string, string>> = {}, limiter?: RateLimiter) {
@@ -83,6 +85,8 @@ export class World {
     // The caches' clock.
     vi.spyOn(performance, "now").mockImplementation(() => Date.now());
     vi.spyOn(console, "error").mockImplementation(() => {});
+    const storage = memoryStorage(DIRECTORY_MIGRATIONS);
+    this.#directory = new Directory({ storage } as unknown as DurableObjectState, this.#env());
   }
 
   /** `vars`: over the world's, as during a rollout. */
@@ -94,14 +98,24 @@ export class World {
   }
 
   authority(tenantId: string): TenantAuthority {
-    return this.#object(tagOf(tenantId)).object;
+    return this.#object(tagOf(tenantIdOf(tenantId))).object;
+  }
+
+  /** The object leaves memory; what it has stored stays. */
+  evict(tenantId: string): void {
+    const entry = this.#authorities.get(tagOf(tenantIdOf(tenantId)));
+    if (entry !== undefined) entry.object = this.#awake(entry.storage);
+  }
+
+  ownerOf(digest: string): string | null {
+    return this.#directory.ownerOf(digest);
   }
 
   /** One request's way to its principal. */
   async ask(
     isolate: Deps,
     credential: Credential,
-    { clientAddress = "192.0.2.1", policy = "api" as const } = {},
+    { clientAddress = "192.0.2.1", policy = "api" }: { clientAddress?: string; policy?: PolicyName } = {},
   ): Promise<Asked> {
     let decidedBy: DecidedBy = "nobody";
     const result = await authenticate(
@@ -158,27 +172,36 @@ export class World {
     let entry = this.#authorities.get(tag);
     if (entry === undefined) {
       const storage = memoryStorage();
-      const ctx = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
-      entry = { object: new TenantAuthority(ctx as unknown as DurableObjectState, this.#env()), storage };
+      entry = { object: this.#awake(storage), storage };
       this.#authorities.set(tag, entry);
     }
     return entry;
   }
 
-  /** Values are copied on their way, as they are between an isolate and an object. */
+  #awake(storage: ReturnType<typeof memoryStorage>): TenantAuthority {
+    const ctx = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
+    return new TenantAuthority(ctx as unknown as DurableObjectState, this.#env());
+  }
+
+  /**
+   * Values are copied on their way, as they are between an isolate and an object. Calls reach an object as it is when they
+   * arrive, and their answers those who wait: `before` and `after` let others in between.
+   */
   #stub(tag: string) {
-    const { object } = this.#object(tag);
-    const call = async <A, R>(method: (argument: A) => R | Promise<R>, argument: A): Promise<R> => {
+    const call = async (name: string, args: unknown[]): Promise<unknown> => {
       this.authorityCalls++;
+      if (name === "testify" && this.testifyFails) throw new Error("the object was reset");
       if (this.authorityMs > 0) await new Promise((resolve) => setTimeout(resolve, this.authorityMs));
-      return structuredClone(await method.call(object, structuredClone(argument)));
+      await this.before(name, tag);
+      const { object } = this.#object(tag);
+      const method = Reflect.get(object, name) as (...args: unknown[]) => unknown;
+      const answer = structuredClone(await method.apply(object, structuredClone(args)));
+      await this.after(name, tag);
+      return answer;
     };
-    return {
-      lease: (ask: Parameters<TenantAuthority["lease"]>[0]) => call(object.lease, ask),
-      testify: async (testimony: Parameters<TenantAuthority["testify"]>[0]) => {
-        if (this.testifyFails) throw new Error("the object was reset");
-        return call(object.testify, testimony);
-      },
-    };
+    return new Proxy(
+      {},
+      { get: (_, name) => (name === "then" ? undefined : (...args: unknown[]) => call(String(name), args)) },
+    );
   }
 }

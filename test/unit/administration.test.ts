@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DIRECTORY_MIGRATIONS, Directory } from "../../src/authority/directory.ts";
 import type { LeaseAsk } from "../../src/authority/protocol.ts";
 import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
+import { type TenantId, tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import type { Env } from "../../src/env.ts";
 import { authenticityOf, readGatewayKey } from "../../src/gateway-key/format.ts";
@@ -41,8 +42,8 @@ afterEach(() => vi.restoreAllMocks());
 /** The object as it wakes up with these variables. */
 function authority(vars: object): TenantAuthority {
   const reachable = {
-    claim: async (digest: string, tenantId: string) => directory.claim(digest, tenantId),
-    confirm: async (digest: string, tenantId: string) => directory.confirm(digest, tenantId),
+    claim: async (digest: string, tenantId: TenantId) => directory.claim(digest, tenantId),
+    confirm: async (digest: string, tenantId: TenantId) => directory.confirm(digest, tenantId),
     tell: async (...told: Parameters<Directory["tell"]>) => {
       if (directoryFails) throw new Error("the directory was reset");
       directory.tell(...told);
@@ -73,7 +74,7 @@ const ask = (secret: string, more: Partial<LeaseAsk> = {}): LeaseAsk => ({
 });
 
 async function acme(): Promise<void> {
-  await authority(OLD).createTenant("acme", "Acme", "tests");
+  await authority(OLD).createTenant(tenantIdOf("acme"), "Acme", "tests");
   await authority(OLD).setOriginKey("postiz-key", "tests");
 }
 
@@ -101,7 +102,7 @@ describe("rotating SEALING_KEY", () => {
   });
 
   it("a tenant without a Postiz key has nothing to move", async () => {
-    await authority(OLD).createTenant("acme", "Acme", "tests");
+    await authority(OLD).createTenant(tenantIdOf("acme"), "Acme", "tests");
     expect(authority(NEW).reseal()).toBeNull();
   });
 });
@@ -127,9 +128,9 @@ describe("a lease of a gateway key", () => {
     const { scope: _, ...silent } = ask(secret);
     expect(authority(OLD).lease(silent).verdict).toBe("scope_insufficient");
     await authority(OLD).putKey({ digest: digestOf("plain"), keyId: "plain" });
-    expect(authority(OLD).lease({ ...silent, tenantId: "acme", digest: digestOf("plain") }).verdict).toBe(
-      "granted",
-    );
+    expect(
+      authority(OLD).lease({ ...silent, tenantId: tenantIdOf("acme"), digest: digestOf("plain") }).verdict,
+    ).toBe("granted");
   });
 
   it("refused uses nothing up", async () => {
@@ -161,7 +162,7 @@ describe("a deleted tenant", () => {
     await authority(OLD).deleteTenant(null, "tests");
     const object = authority(OLD);
     expect(object.lease(ask(secret)).verdict).toBe("key_revoked");
-    await expect(object.putTenant({ id: "acme", name: "Acme" })).rejects.toThrow("was deleted");
+    await expect(object.putTenant({ id: tenantIdOf("acme"), name: "Acme" })).rejects.toThrow("was deleted");
     await expect(object.putKey({ digest: digestOf("late"), keyId: "late" })).rejects.toThrow();
     const nowMs = Date.now();
     const yes = {
@@ -172,7 +173,13 @@ describe("a deleted tenant", () => {
       askedAtMs: nowMs,
       generation: 0,
     };
-    const told = { v: 1, tenantId: "acme", digest: digestOf("learnt"), kind: "api_key", ...yes } as const;
+    const told = {
+      v: 1,
+      tenantId: tenantIdOf("acme"),
+      digest: digestOf("learnt"),
+      kind: "api_key",
+      ...yes,
+    } as const;
     expect((await object.testify(told)).counts).toBe(false);
     for (const each of ["late", "learnt"]) expect(object.lease(ask(each)).verdict).toBe("key_unknown");
     expect((await object.issueKey(WISH, null, "tests")).ok).toBe(false);
@@ -241,7 +248,7 @@ describe("a key with a predecessor", () => {
     await authority(OLD).putKey({ digest: digestOf("k"), keyId: "k", limits: { postsPerHour: 1 } });
     await authority(OLD).changeKey("k", { apiPerMinute: 5 }, null, "tests");
     const object = authority(OLD);
-    const posts = { tenantId: "acme", digest: digestOf("k"), policy: "posts" } as const;
+    const posts = { tenantId: tenantIdOf("acme"), digest: digestOf("k"), policy: "posts" } as const;
     expect(object.lease(ask("k", posts)).verdict).toBe("granted");
     expect(object.lease(ask("k", posts)).verdict).toBe("rate_limited");
   });

@@ -4,7 +4,8 @@ import { AuthorityClient } from "../../src/authority/client.ts";
 import { type CredentialRecord, parseRecord } from "../../src/authority/credential-record.ts";
 import { type Grant, type LeaseAsk, readGrant, type Settlement } from "../../src/authority/protocol.ts";
 import { tagOf } from "../../src/authority/tag.ts";
-import type { TenantAuthority } from "../../src/authority/tenant-authority.ts";
+import { type TenantId, tenantIdOf } from "../../src/authority/tenant-id.ts";
+import type { Env } from "../../src/env.ts";
 
 describe("the tag of a tenant", () => {
   it.each([
@@ -17,14 +18,14 @@ describe("the tag of a tenant", () => {
     ["Zoë", "dyOCUCaKFf0iuSHr"],
     ["", "jozqreNDtE4azvqG"],
   ])("of %j is %s, for ever: it is part of the key format", (tenantId, tag) => {
-    expect(tagOf(tenantId)).toBe(tag);
+    expect(tagOf(tenantId as TenantId)).toBe(tag);
   });
 
   it("is 16 base62 characters for any tenant, and another for another", () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), (one, other) => {
-        expect(tagOf(one)).toMatch(/^[0-9A-Za-z]{16}$/);
-        expect(tagOf(one) === tagOf(other)).toBe(one === other);
+        expect(tagOf(one as TenantId)).toMatch(/^[0-9A-Za-z]{16}$/);
+        expect(tagOf(one as TenantId) === tagOf(other as TenantId)).toBe(one === other);
       }),
     );
   });
@@ -33,7 +34,7 @@ describe("the tag of a tenant", () => {
 describe("a record in KV", () => {
   const record: CredentialRecord = {
     v: 1,
-    tenantId: "acme",
+    tenantId: tenantIdOf("acme"),
     keyId: "k1",
     kind: "api_key",
     state: "active",
@@ -94,7 +95,13 @@ describe("a record in KV", () => {
 
 describe("asking the authority", () => {
   const TIMEOUT_MS = 1_000;
-  const ask = { tenantId: "acme", digest: "d", policy: "api", nonce: "n1", settleWithinMs: 30_000 } as const;
+  const ask = {
+    tenantId: tenantIdOf("acme"),
+    digest: "d",
+    policy: "api",
+    nonce: "n1",
+    settleWithinMs: 30_000,
+  } as const;
   const grant: Grant = {
     v: 1,
     verdict: "granted",
@@ -108,7 +115,7 @@ describe("asking the authority", () => {
   it.each([
     ["nothing", undefined],
     ["another protocol", { ...grant, v: 2 }],
-    ["a verdict of a later version", { ...grant, verdict: "moved" }],
+    ["a verdict of a later version", { ...grant, verdict: "postponed" }],
     ["a grant without a quota", { ...grant, quota: null }],
     ["a grant without a token", { ...grant, tokens: 0 }],
     ["no subscription", { ...grant, subscription: undefined }],
@@ -131,6 +138,8 @@ describe("asking the authority", () => {
     throw Object.assign(new Error("the object failed"), flags);
   };
 
+  const TAG = tagOf(tenantIdOf("acme"));
+
   /** A namespace whose stubs answer each by one of `leases`, in turn; a stub that failed once stays broken. */
   function authorityOf(leases: Lease[], settle: (settlement: Settlement) => Promise<void> = async () => {}) {
     const asks: LeaseAsk[] = [];
@@ -149,17 +158,17 @@ describe("asking the authority", () => {
         },
       };
     };
-    const namespace = { getByName } as unknown as DurableObjectNamespace<TenantAuthority>;
+    const env = { TENANT_AUTHORITY: { getByName } } as unknown as Env;
     const clock = { ms: 5_000 };
-    const client = new AuthorityClient(namespace, TIMEOUT_MS, () => clock.ms);
+    const client = new AuthorityClient(env, TIMEOUT_MS, () => clock.ms);
     return { client, asks, names, clock };
   }
 
   it("sends the ask, in the protocol's version, to the object of that name", async () => {
     const { client, asks, names } = authorityOf([async () => grant]);
-    expect(await client.lease("tag", ask)).toBe(grant);
+    expect(await client.lease(TAG, ask)).toBe(grant);
     expect(asks).toEqual([{ v: 1, ...ask }]);
-    expect(names).toEqual(["tag"]);
+    expect(names).toEqual([TAG]);
   });
 
   it("a grant that comes when it can still be used is one; a millisecond later it is none", async () => {
@@ -174,7 +183,7 @@ describe("asking the authority", () => {
           return grant;
         },
       ]);
-      expect(await client.lease("tag", ask)).toBe(usable ? grant : null);
+      expect(await client.lease(TAG, ask)).toBe(usable ? grant : null);
     }
   });
 
@@ -189,19 +198,19 @@ describe("asking the authority", () => {
         return grant;
       },
     ]);
-    expect(await client.lease("tag", ask)).toBeNull();
+    expect(await client.lease(TAG, ask)).toBeNull();
   });
 
   it("a refusal needs no deadline", async () => {
     const refusal: Grant = { ...grant, verdict: "key_revoked", tokens: 0, usableForMs: 0 };
     const { client } = authorityOf([async () => refusal]);
-    expect(await client.lease("tag", ask)).toBe(refusal);
+    expect(await client.lease(TAG, ask)).toBe(refusal);
   });
 
   it("gives up after the time-out, not before", async () => {
     const { client } = authorityOf([() => new Promise(() => {})]);
     const answered = vi.fn();
-    void client.lease("tag", ask).then(answered);
+    void client.lease(TAG, ask).then(answered);
     await vi.advanceTimersByTimeAsync(TIMEOUT_MS - 1);
     expect(answered).not.toHaveBeenCalled();
     await vi.advanceTimersByTimeAsync(1);
@@ -213,7 +222,7 @@ describe("asking the authority", () => {
       new Promise<never>((_, reject) => setTimeout(() => failure({ retryable: true })().catch(reject), 600));
     const { client, asks } = authorityOf([late, () => new Promise(() => {})]);
     const answered = vi.fn();
-    void client.lease("tag", ask).then(answered);
+    void client.lease(TAG, ask).then(answered);
     await vi.advanceTimersByTimeAsync(TIMEOUT_MS - 1);
     expect(asks).toHaveLength(2);
     expect(answered).not.toHaveBeenCalled();
@@ -223,8 +232,8 @@ describe("asking the authority", () => {
 
   it("asks once more after a retryable failure, on a fresh stub and with the same nonce", async () => {
     const { client, asks, names } = authorityOf([failure({ retryable: true }), async () => grant]);
-    expect(await client.lease("tag", ask)).toBe(grant);
-    expect(names).toEqual(["tag", "tag"]);
+    expect(await client.lease(TAG, ask)).toBe(grant);
+    expect(names).toEqual([TAG, TAG]);
     expect(asks.map(({ nonce }) => nonce)).toEqual(["n1", "n1"]);
   });
 
@@ -240,25 +249,25 @@ describe("asking the authority", () => {
     ["after a failure that says not retryable", [failure({ retryable: false })], 1],
   ] as const)("does not ask again %s", async (_, leases, asked) => {
     const { client, asks } = authorityOf([...leases, async () => grant].slice(0, asked + 1));
-    expect(await client.lease("tag", ask)).toBeNull();
+    expect(await client.lease(TAG, ask)).toBeNull();
     expect(asks).toHaveLength(asked);
   });
 
   it("a settlement that fails or hangs harms nobody", async () => {
-    await authorityOf([], failure({})).client.settle("tag", { nonce: "n1" });
-    const hanging = authorityOf([], () => new Promise(() => {})).client.settle("tag", { nonce: "n1" });
+    await authorityOf([], failure({})).client.settle(TAG, { nonce: "n1" });
+    const hanging = authorityOf([], () => new Promise(() => {})).client.settle(TAG, { nonce: "n1" });
     await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
     await expect(hanging).resolves.toBeUndefined();
   });
 
   it("leaves no timer behind", async () => {
-    await authorityOf([async () => grant]).client.lease("tag", ask);
-    await authorityOf([failure({})]).client.lease("tag", ask);
+    await authorityOf([async () => grant]).client.lease(TAG, ask);
+    await authorityOf([failure({})]).client.lease(TAG, ask);
     expect(vi.getTimerCount()).toBe(0);
   });
 
   it("logs a failure without what the caller presented", async () => {
-    await authorityOf([failure({})]).client.lease("tag", { ...ask, digest: "f00d".repeat(16) });
+    await authorityOf([failure({})]).client.lease(TAG, { ...ask, digest: "f00d".repeat(16) });
     expect(JSON.stringify(vi.mocked(console.error).mock.calls)).not.toContain("f00d");
   });
 });

@@ -2,9 +2,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DIRECTORY_MIGRATIONS, Directory } from "../../src/authority/directory.ts";
 import { tagOf } from "../../src/authority/tag.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import type { Env } from "../../src/env.ts";
 import { memoryStorage } from "../support/sqlite.ts";
 
+const [ACME, RIVAL, THIRD] = [tenantIdOf("acme"), tenantIdOf("rival"), tenantIdOf("third")];
 const DIGEST = "d".repeat(64);
 const ENTRY = { at: "", actor: "a", action: "x", tenantId: "acme", keyId: null, before: null, after: null };
 
@@ -12,7 +14,9 @@ const ENTRY = { at: "", actor: "a", action: "x", tenantId: "acme", keyId: null, 
 const holders = new Set<string>();
 const env = {
   TENANT_AUTHORITY: {
-    getByName: (tag: string) => ({ has: async () => [...holders].some((id) => tagOf(id) === tag) }),
+    getByName: (tag: string) => ({
+      has: async () => [...holders].some((id) => tagOf(tenantIdOf(id)) === tag),
+    }),
   },
 } as unknown as Env;
 const directory = () =>
@@ -31,51 +35,51 @@ afterEach(() => vi.useRealTimers());
 describe("a claim", () => {
   it("of two tenants at once, exactly one wins, and goes on winning", async () => {
     const shard = directory();
-    const owners = await Promise.all([shard.claim(DIGEST, "acme"), shard.claim(DIGEST, "rival")]);
+    const owners = await Promise.all([shard.claim(DIGEST, ACME), shard.claim(DIGEST, RIVAL)]);
     expect(owners).toEqual(["acme", "acme"]);
-    expect([shard.confirm(DIGEST, "acme"), shard.confirm(DIGEST, "rival")]).toEqual([true, false]);
-    expect(await shard.claim(DIGEST, "rival")).toBe("acme");
+    expect([shard.confirm(DIGEST, ACME), shard.confirm(DIGEST, RIVAL)]).toEqual([true, false]);
+    expect(await shard.claim(DIGEST, RIVAL)).toBe("acme");
     expect(shard.ownerOf(DIGEST)).toBe("acme");
   });
 
   it("that was never confirmed is another's after a minute, unless its tenant has written it down", async () => {
     const shard = directory();
-    await shard.claim(DIGEST, "acme");
+    await shard.claim(DIGEST, ACME);
     vi.setSystemTime(Date.now() + 59_999);
-    expect(await shard.claim(DIGEST, "rival")).toBe("acme");
+    expect(await shard.claim(DIGEST, RIVAL)).toBe("acme");
     vi.setSystemTime(Date.now() + 1);
     holders.add("acme");
-    expect(await shard.claim(DIGEST, "rival")).toBe("acme");
+    expect(await shard.claim(DIGEST, RIVAL)).toBe("acme");
     holders.clear();
-    const owners = await Promise.all([shard.claim(DIGEST, "rival"), shard.claim(DIGEST, "third")]);
+    const owners = await Promise.all([shard.claim(DIGEST, RIVAL), shard.claim(DIGEST, THIRD)]);
     expect(new Set(owners).size).toBe(1);
-    expect(shard.confirm(DIGEST, "acme")).toBe(false);
+    expect(shard.confirm(DIGEST, ACME)).toBe(false);
   });
 
   it("that is confirmed while another asks for it stays", async () => {
     const shard = directory();
-    await shard.claim(DIGEST, "acme");
+    await shard.claim(DIGEST, ACME);
     vi.setSystemTime(Date.now() + 60_000);
     // Whether it was abandoned is found out, and meanwhile it is confirmed.
-    const rival = shard.claim(DIGEST, "rival");
-    expect(shard.confirm(DIGEST, "acme")).toBe(true);
+    const rival = shard.claim(DIGEST, RIVAL);
+    expect(shard.confirm(DIGEST, ACME)).toBe(true);
     expect(await rival).toBe("acme");
   });
 
   it("that its tenant makes again is as good as new", async () => {
     const shard = directory();
-    await shard.claim(DIGEST, "acme");
+    await shard.claim(DIGEST, ACME);
     vi.setSystemTime(Date.now() + 60_000);
-    await shard.claim(DIGEST, "acme");
-    expect(await shard.claim(DIGEST, "rival")).toBe("acme");
+    await shard.claim(DIGEST, ACME);
+    expect(await shard.claim(DIGEST, RIVAL)).toBe("acme");
   });
 
   it("that was confirmed stays, however old, and so does one of the version before", async () => {
     const shard = directory();
-    await shard.claim(DIGEST, "acme");
-    shard.confirm(DIGEST, "acme");
+    await shard.claim(DIGEST, ACME);
+    shard.confirm(DIGEST, ACME);
     vi.setSystemTime(Date.now() + 365 * 86_400_000);
-    expect(await shard.claim(DIGEST, "rival")).toBe("acme");
+    expect(await shard.claim(DIGEST, RIVAL)).toBe("acme");
   });
 });
 
@@ -85,9 +89,9 @@ describe("what operators see", () => {
     for (const id of ["b", "a", "c", "d"]) {
       const status = id === "d" ? "deleted" : "active";
       for (let twice = 0; twice < 2; twice++)
-        operators.tell({ id, name: id, status, version: 2 }, [{ id: 1, entry: ENTRY }]);
+        operators.tell({ id: tenantIdOf(id), name: id, status, version: 2 }, [{ id: 1, entry: ENTRY }]);
     }
-    operators.tell({ id: "d", name: "late", status: "active", version: 1 }, []);
+    operators.tell({ id: tenantIdOf("d"), name: "late", status: "active", version: 1 }, []);
     expect(operators.tenants("", 2).map(({ id }) => id)).toEqual(["a", "b"]);
     expect(operators.tenants("b", 2).map(({ id }) => id)).toEqual(["c"]);
     const [newest, ...older] = operators.audit(Number.MAX_SAFE_INTEGER, 10);

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Verdict } from "../../src/authority/protocol.ts";
+import { tagOf } from "../../src/authority/tag.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { entitle } from "../../src/entitlement/entitle.ts";
 import { canonicalNetwork, isAllowedFrom } from "../../src/entitlement/networks.ts";
 import { allows } from "../../src/entitlement/scopes.ts";
@@ -57,10 +59,11 @@ describe("an entitlement", () => {
 });
 
 describe("entitling a principal", () => {
+  const ACME = tenantIdOf("acme");
   const principal = (held: Subscription, verdict: Verdict = "granted") => ({
-    tenantId: "acme",
+    tenantId: ACME,
     keyId: "k1",
-    tag: "t",
+    tag: tagOf(ACME),
     digest: "d",
     originKey: null,
     grant: {

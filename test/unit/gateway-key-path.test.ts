@@ -1,6 +1,7 @@
 /** Which stores a gateway key costs: none but its own authority, unless its MAC secret has gone. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { tagOf } from "../../src/authority/tag.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import type { Credential } from "../../src/credential/credential.ts";
 import { mintGatewayKey, nameOf } from "../../src/gateway-key/format.ts";
 import { withCrc } from "../support/base62.ts";
@@ -33,7 +34,7 @@ const presented = (secret: string): Credential => ({ kind: "gateway_key", secret
 
 async function issued(): Promise<Credential> {
   const authority = world.authority("acme");
-  await authority.createTenant("acme", "Acme", "tests");
+  await authority.createTenant(tenantIdOf("acme"), "Acme", "tests");
   await authority.setOriginKey("postiz-key", "tests");
   const made = await authority.issueKey(WISH, null, "tests");
   return presented((made.ok && made.value.secret) || "");
@@ -52,7 +53,7 @@ describe("a gateway key", () => {
   });
 
   it("made up costs nothing at all", async () => {
-    const forged = mintGatewayKey(tagOf("acme"), { current: LATER, previous: null });
+    const forged = mintGatewayKey(tagOf(tenantIdOf("acme")), { current: LATER, previous: null });
     const name = nameOf(CURRENT);
     const isolate = world.isolate();
     // Of the right secret's name, and with the checksum made anew, but the MAC of another.
@@ -74,7 +75,7 @@ describe("a gateway key", () => {
 
   it("that nobody has made, under a secret that nobody knows, is unknown after one look, and asks no origin", async () => {
     const learning = world.isolate({ LEARN_FROM_ORIGIN: "true" });
-    const stranger = presented(mintGatewayKey(tagOf("acme"), { current: LATER, previous: null }));
+    const stranger = presented(mintGatewayKey(tagOf(tenantIdOf("acme")), { current: LATER, previous: null }));
     for (let i = 0; i < 3; i++)
       expect(reasonOf((await world.ask(learning, stranger)).result)).toBe("key_unknown");
     expect([world.credentials.reads, world.authorityCalls, world.originCalls]).toEqual([1, 0, 0]);

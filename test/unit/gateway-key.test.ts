@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { tagOf } from "../../src/authority/tag.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import {
   authenticityOf,
   hintOf,
@@ -13,7 +14,7 @@ import { isSealedUnder, seal, unseal } from "../../src/gateway-key/seal.ts";
 import { base62, DIGITS, withCrc } from "../support/base62.ts";
 
 const SECRETS = { current: "s".repeat(40), previous: null };
-const TAG = tagOf("acme");
+const TAG = tagOf(tenantIdOf("acme"));
 
 /** Of a name that differs from the other secrets'. */
 function secretNamed(differently: string): string {
@@ -91,36 +92,39 @@ describe("a gateway key", () => {
 
 describe("a sealed Postiz key", () => {
   const keys = { current: new Uint8Array(32).fill(1), previous: null };
-  const sealed = seal("postiz-key", "acme", keys);
+  const sealed = seal("postiz-key", tenantIdOf("acme"), keys);
 
   it("opens for its tenant under its key, and tells nothing", () => {
-    expect(unseal(sealed, "acme", keys)).toBe("postiz-key");
+    expect(unseal(sealed, tenantIdOf("acme"), keys)).toBe("postiz-key");
     expect(sealed).toMatch(/^[0-9a-f]{8}\.[\w-]{16}\.[\w-]+$/);
     expect(sealed).not.toContain(Buffer.from("postiz-key").toString("base64url"));
-    expect(seal("postiz-key", "acme", keys)).not.toBe(sealed);
+    expect(seal("postiz-key", tenantIdOf("acme"), keys)).not.toBe(sealed);
   });
 
   it("opens for no other tenant", () => {
-    expect(unseal(sealed, "acme2", keys)).toBeNull();
+    expect(unseal(sealed, tenantIdOf("acme2"), keys)).toBeNull();
   });
 
   it("opens under the previous key, and then is to be sealed anew", () => {
     const rotated = { current: new Uint8Array(32).fill(2), previous: keys.current };
-    expect(unseal(sealed, "acme", rotated)).toBe("postiz-key");
+    expect(unseal(sealed, tenantIdOf("acme"), rotated)).toBe("postiz-key");
     expect([isSealedUnder(sealed, rotated.current), isSealedUnder(sealed, keys.current)]).toEqual([
       false,
       true,
     ]);
-    expect(unseal(sealed, "acme", { current: rotated.current, previous: null })).toBeNull();
+    expect(unseal(sealed, tenantIdOf("acme"), { current: rotated.current, previous: null })).toBeNull();
   });
 
   it("with any one character changed, or none left, does not open, and does not throw", () => {
     fc.assert(
       fc.property(fc.nat(sealed.length - 2), fc.constantFrom(..."Ab0-_."), (at, digit) => {
         fc.pre(sealed[at] !== digit);
-        expect(unseal(sealed.slice(0, at) + digit + sealed.slice(at + 1), "acme", keys)).toBeNull();
+        expect(
+          unseal(sealed.slice(0, at) + digit + sealed.slice(at + 1), tenantIdOf("acme"), keys),
+        ).toBeNull();
       }),
     );
-    for (const text of ["", ".", "..", sealed.slice(0, 30)]) expect(unseal(text, "acme", keys)).toBeNull();
+    for (const text of ["", ".", "..", sealed.slice(0, 30)])
+      expect(unseal(text, tenantIdOf("acme"), keys)).toBeNull();
   });
 });

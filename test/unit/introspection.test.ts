@@ -1,6 +1,6 @@
 /** The introspection cache: many isolates, one authority, an origin that says what it likes. */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { unlinkedIdOf } from "../../src/authority/unlinked.ts";
+import { tenantIdOf, unlinkedIdOf } from "../../src/authority/tenant-id.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
 import type { Deps } from "../../src/deps.ts";
 import { type Asked, type Origin, says, World } from "../support/world.ts";
@@ -633,7 +633,7 @@ describe("a credential has one owner", () => {
   const digest = digestOf(KEY.secret);
   async function operatorHasIt(world: World, state: "active" | "revoked"): Promise<void> {
     const authority = world.authority("acme");
-    await authority.putTenant({ id: "acme", name: "Acme" });
+    await authority.putTenant({ id: tenantIdOf("acme"), name: "Acme" });
     await authority.putKey({ digest, keyId: "k" });
     if (state === "revoked") await authority.revokeKey(digest);
   }
@@ -692,7 +692,7 @@ describe("a credential has one owner", () => {
     const world = new World({ SUBSCRIPTIONS: "required" });
     await operatorHasIt(world, "active");
     const subscription = { status: "active", currentPeriodEndMs: null } as const;
-    await world.authority("acme").putTenant({ id: "acme", name: "Acme", subscription });
+    await world.authority("acme").putTenant({ id: tenantIdOf("acme"), name: "Acme", subscription });
     await world.pass(0);
     const isolate = world.isolate();
     const claim = passed((await world.ask(isolate, KEY)).result);

@@ -10,7 +10,7 @@ const change = (state: RecordState, generation: number): Projection => ({
   digest: "d",
   record: { state },
   generation,
-  terminal: state === "revoked",
+  twice: state === "revoked",
 });
 
 /** KV whose puts do what the test says, one after the other; the last behaviour stays. */

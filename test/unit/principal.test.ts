@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { CredentialRecord } from "../../src/authority/credential-record.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import type { Credential } from "../../src/credential/credential.ts";
 import { deny } from "../../src/denial.ts";
 import { CredentialIndex } from "../../src/principal/credential-index.ts";
@@ -10,7 +11,7 @@ const credential: Credential = { kind: "api_key", secret: "acme-demo-key" };
 const DIGEST = "8676d15d94dabdd1283e6c407e2bb08a7b5c13b4e3667d4795c17172e080a3d4";
 const record: CredentialRecord = {
   v: 1,
-  tenantId: "acme",
+  tenantId: tenantIdOf("acme"),
   keyId: "k1",
   kind: "api_key",
   state: "active",

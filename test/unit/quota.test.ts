@@ -1,6 +1,8 @@
 import { parseList, Token } from "structured-headers";
 import { describe, expect, it, vi } from "vitest";
+import { claimFor } from "../../src/authority/claim.ts";
 import type { Grant } from "../../src/authority/protocol.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { decideRate } from "../../src/quota/decide-rate.ts";
 import { FloodShield, networkOf } from "../../src/quota/flood-shield.ts";
 import { quotaAfter, settlementOf } from "../../src/quota/origin-limit.ts";
@@ -120,7 +122,8 @@ describe("the rate decision", () => {
   const entitled = (more: Partial<Grant>) => {
     return {
       principal: {
-        ...{ tenantId: "acme", keyId: "k1", tag: "t", digest: "d", originKey: null },
+        ...claimFor(tenantIdOf("acme"), "d"),
+        ...{ keyId: "k1", originKey: null },
         grant: { ...grant, ...more },
       },
     };

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { Registry } from "../../src/authority/registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "../../src/authority/schema.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { memoryStorage } from "../support/sqlite.ts";
 
 const DIGEST = "d".repeat(64);
@@ -18,7 +19,7 @@ function writeAsFirst(storage: DurableObjectStorage): void {
 }
 
 const TENANT = {
-  id: "acme",
+  id: tenantIdOf("acme"),
   name: "Acme",
   status: "active",
   subscription: { status: "active", currentPeriodEndMs: null },
@@ -29,6 +30,7 @@ const TENANT = {
   createdAtMs: 0,
   version: 1,
   unsubscribedAtMs: null,
+  movedTo: null,
 };
 const KEY = {
   digest: DIGEST,
@@ -64,6 +66,7 @@ describe("a tenant's database", () => {
     registry.putTenant({
       ...TENANT,
       status: "active",
+      movedTo: null,
       subscription: { status: "none", currentPeriodEndMs: null },
       tier: "PRO",
     });

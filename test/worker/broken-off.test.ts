@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tagOf } from "../../src/authority/tag.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { open, type Sent, sendRaw } from "../support/http.ts";
 import { until } from "../support/poll.ts";
@@ -343,7 +344,7 @@ describe("in front of an origin that misbehaves", () => {
 
   it("settles a post when the origin has answered, and not when it never did", async () => {
     const countsFor = async (tenant: string): Promise<number> => {
-      const name = { name: tagOf(tenant) };
+      const name = { name: tagOf(tenantIdOf(tenant)) };
       const storage = await gateway.miniflare.unsafeGetDurableObjectStorage(
         "postiz-gateway",
         "TenantAuthority",

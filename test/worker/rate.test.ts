@@ -3,6 +3,7 @@ import { parseDictionary, parseList } from "structured-headers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CLOCK_MARGIN_MS, type LeaseAsk } from "../../src/authority/protocol.ts";
 import { tagOf } from "../../src/authority/tag.ts";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import type { Sent } from "../support/http.ts";
@@ -35,7 +36,7 @@ async function arrivedAtOrigin(authorization: string): Promise<number> {
 
 const ask = (tenantId: string, key: string, nonce: string): LeaseAsk => ({
   v: 1,
-  tenantId,
+  tenantId: tenantIdOf(tenantId),
   digest: digestOf(key),
   policy: "posts",
   nonce,
@@ -69,7 +70,7 @@ describe("policy posts", () => {
     for (let i = 0; i < 5; i++) expect((await gateway.send(creation(key))).status).toBe(401);
     const authority = gateway.authority("refused");
     await authority.putTenant({
-      id: "refused",
+      id: tenantIdOf("refused"),
       name: "x",
       subscription: { status: "active", currentPeriodEndMs: null },
       limits: { postsPerHour: 2 },
@@ -77,7 +78,7 @@ describe("policy posts", () => {
     expect((await gateway.send(creation(key))).headers.get("X-RateLimit-Remaining")).toBe("1");
     expect((await gateway.send(creation(key))).headers.get("X-RateLimit-Remaining")).toBe("0");
     for (let i = 0; i < 5; i++) expect((await gateway.send(creation(key))).status).toBe(429);
-    await authority.putTenant({ id: "refused", name: "x", limits: { postsPerHour: 3 } });
+    await authority.putTenant({ id: tenantIdOf("refused"), name: "x", limits: { postsPerHour: 3 } });
     expect((await gateway.send(creation(key))).headers.get("X-RateLimit-Remaining")).toBe("0");
   });
 
@@ -88,7 +89,7 @@ describe("policy posts", () => {
     "/public/V1/Posts",
     "/public/v1/%70osts/",
   ])("is what %s falls under, whatever its spelling", async (path) => {
-    const key = await gateway.tenant(`spelling-${tagOf(path)}`);
+    const key = await gateway.tenant(`spelling-${tagOf(tenantIdOf(path))}`);
     const received = await gateway.send({ ...creation(key), path });
     expect(received.headers.get("X-RateLimit-Limit")).toBe("30");
   });
@@ -171,15 +172,17 @@ describe("the authority", () => {
     const key = await gateway.tenant("mine");
     const grant = await gateway.authority("mine").lease(ask("yours", key, "n"));
     expect(grant).toMatchObject({ verdict: "key_unknown", tokens: 0, quota: null });
-    await expect(gateway.authority("mine").putTenant({ id: "yours", name: "x" })).rejects.toThrow(/"mine"/);
+    await expect(gateway.authority("mine").putTenant({ id: tenantIdOf("yours"), name: "x" })).rejects.toThrow(
+      /"mine"/,
+    );
   });
 
   it("takes no name that could be written but not read back from KV", async () => {
-    await expect(gateway.authority("a.b").putTenant({ id: "a.b", name: "x" })).rejects.toThrow(
+    await expect(gateway.authority("a.b").putTenant({ id: tenantIdOf("a.b"), name: "x" })).rejects.toThrow(
       /tenant id is 1 to 64/,
     );
     const authority = gateway.authority("names");
-    await authority.putTenant({ id: "names", name: "x" });
+    await authority.putTenant({ id: tenantIdOf("names"), name: "x" });
     await expect(authority.putKey({ digest: digestOf("x"), keyId: "a b" })).rejects.toThrow(
       /key id is 1 to 64/,
     );
@@ -229,7 +232,7 @@ describe("the authority", () => {
     const storage = await gateway.miniflare.unsafeGetDurableObjectStorage(
       "postiz-gateway",
       "TenantAuthority",
-      { name: tagOf("settled") },
+      { name: tagOf(tenantIdOf("settled")) },
     );
     const countsUntil = async () =>
       Number((await storage.exec("SELECT counts_until_ms AS ms FROM grant_log"))[0]?.["ms"]);
