@@ -46,6 +46,7 @@ const SPECS = {
   key_revoked: client(401, "The API key was revoked"),
   key_expired: client(401, "The API key has expired"),
   key_disabled: client(401, "The API key is disabled"),
+  host_not_allowed: client(401, "The credential may not be used under this host name"),
   token_inactive: client(401, "The OAuth token is not active"),
   subscription_inactive: client(401, "The organization has no active subscription"),
   scope_insufficient: client(403, "The key's scopes do not cover this operation"),

@@ -7,6 +7,7 @@ import { Inquiries } from "./introspection/inquiries.ts";
 import { Introspector } from "./introspection/introspector.ts";
 import type { Authenticator } from "./principal/authenticate.ts";
 import { CredentialIndex } from "./principal/credential-index.ts";
+import { HostIndex } from "./principal/host-index.ts";
 import { FloodShield } from "./quota/flood-shield.ts";
 import type { Target } from "./route/canonical.ts";
 import type { FetchOrigin } from "./upstream/forward.ts";
@@ -30,6 +31,7 @@ export function compose(env: Env, config: Config): Deps {
     credentials: new CredentialIndex(env.CREDENTIALS),
     lastAnswers: env.INTROSPECTION,
     authority,
+    hosts: new HostIndex(env.CREDENTIALS, steadyNowMs),
     inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, steadyNowMs),
     flood: new FloodShield(env.FLOOD),
     learns: config.learnFromOrigin,

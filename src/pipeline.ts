@@ -11,6 +11,7 @@ import { type Credential, readCredential } from "./credential/credential.ts";
 import { deny, pass, type Result } from "./denial.ts";
 import type { Deps } from "./deps.ts";
 import { entitle } from "./entitlement/entitle.ts";
+import { hostNameIn } from "./entitlement/hosts.ts";
 import { authenticate } from "./principal/authenticate.ts";
 import type { Principal } from "./principal/principal.ts";
 import { decideRate, type RateDecision } from "./quota/decide-rate.ts";
@@ -109,7 +110,7 @@ function heed(
 
 /** Whether the request may pass: decided, counted, nothing forwarded yet. */
 async function admit(
-  { context, deps, event, waitUntil }: Passage,
+  { context, target, deps, event, waitUntil }: Passage,
   { operation }: ProtectedRoute,
   credential: Credential,
   settleWithinMs: number,
@@ -121,6 +122,7 @@ async function admit(
       nonce: context.requestId,
       settleWithinMs,
       scope: operation.scope,
+      host: hostNameIn(target.host),
       country: countryOf(context.request),
       clientAddress: context.clientAddress,
       waitUntil,

@@ -2,10 +2,12 @@
 import { Hono } from "hono";
 import { authorityOf } from "../authority/find-authority.ts";
 import { operatorsOf, shardOf } from "../authority/find-directory.ts";
+import { hostKey } from "../authority/host-names.ts";
 import { type Grant, isGoodCredential, type LeaseAsk, refusal } from "../authority/protocol.ts";
 import { tagOf } from "../authority/tag.ts";
 import { unlinkedIdOf } from "../authority/tenant-id.ts";
 import { digestOf } from "../credential/credential.ts";
+import type { Entrance } from "../entitlement/hosts.ts";
 import { UNKNOWN_SUBSCRIPTION } from "../entitlement/subscription.ts";
 import { authenticityOf, readGatewayKey } from "../gateway-key/format.ts";
 import {
@@ -85,14 +87,25 @@ export const operations = new Hono<AdminEnv>()
     "/explain",
     gives("What would become of a request, and why", schemas.explanation),
     takes("json", schemas.question),
-    async (c) => c.json(await explain(c.env.deps, c.req.valid("json"), (key, ask) => look(c, key, ask))),
+    async (c) => {
+      const question = c.req.valid("json");
+      const entrance = await entranceAt(c, question.host);
+      return c.json(await explain(c.env.deps, question, (key, ask) => look(c, key, { ...ask, entrance })));
+    },
   );
+
+/** Null: whatever the host name, it is not looked at. */
+async function entranceAt(c: AdminContext, host: string | undefined): Promise<Entrance | null> {
+  if (host === undefined) return null;
+  const key = hostKey(host);
+  return { host, hostOwner: await shardOf(c.env.env, key).ownerOf(key) };
+}
 
 /** What the credential's authority would say, nothing counted; of one that nobody knows, what would be done about it. */
 async function look(
   c: AdminContext,
   secret: string,
-  ask: Partial<Pick<LeaseAsk, "policy" | "scope" | "clientAddress">> = {},
+  ask: Partial<Pick<LeaseAsk, "policy" | "scope" | "clientAddress" | "entrance">> = {},
 ): Promise<Grant> {
   const { env, deps } = c.env;
   const digest = digestOf(secret);
@@ -103,7 +116,14 @@ async function look(
     key === null && !secret.startsWith("pgw_") ? await shardOf(env, digest).ownerOf(digest) : null;
   const tag = isForged ? null : (key?.tag ?? (owner === null ? null : tagOf(owner)));
   if (tag !== null) {
-    const question = { tenantId: null, digest, policy: "api", settleWithinMs: 0, ...ask } as const;
+    const question = {
+      tenantId: null,
+      digest,
+      policy: "api",
+      settleWithinMs: 0,
+      entrance: null,
+      ...ask,
+    } as const;
     return lookAt(env, tag, question);
   }
   const isAsked = secret.startsWith("pos_") || (deps.config.learnFromOrigin && !secret.startsWith("pgw_"));

@@ -1,6 +1,7 @@
 /** What the admin API takes and gives, as schemas: checked on every request, and published as OpenAPI. */
 import * as z from "zod";
 import { IDENTIFIER, isUnlinked, tenantIdOf } from "../authority/tenant-id.ts";
+import { canonicalHostName } from "../entitlement/hosts.ts";
 import { canonicalNetwork } from "../entitlement/networks.ts";
 import { SCOPES } from "../entitlement/scopes.ts";
 import { SUBSCRIPTION_STATUSES } from "../entitlement/subscription.ts";
@@ -34,12 +35,23 @@ const network = z
   .transform((text) => canonicalNetwork(text) ?? text);
 const allowedNetworks = z.array(network).max(100);
 
+const hostName = z
+  .string()
+  .max(253)
+  .refine((text) => canonicalHostName(text) !== null, "a host name, without port or wildcard")
+  .transform((text) => canonicalHostName(text) ?? text);
+const allowedHosts = z
+  .array(hostName)
+  .max(50)
+  .refine((names) => new Set(names).size === names.length, "each host name once");
+
 export const newTenant = z.strictObject({ id: tenantId, name });
 export const tenantChange = z.strictObject({
   name: name.optional(),
   limits: z
     .strictObject({ postsPerHour: limit.nullable().optional(), apiPerMinute: limit.nullable().optional() })
     .optional(),
+  allowedHosts: allowedHosts.optional(),
 });
 export const newSubscription = z.strictObject({
   status: z.enum(SUBSCRIPTION_STATUSES),
@@ -75,6 +87,7 @@ export const question = z.strictObject({
   path: z.string().min(1).max(4_096).startsWith("/"),
   key: z.string().max(1_024),
   clientAddress: z.union([z.ipv4(), z.ipv6()]).optional(),
+  host: hostName.optional(),
 });
 export const page = z.object({
   cursor: z.string().max(128).optional(),
@@ -129,6 +142,7 @@ export const tenant = z
       currentPeriodEnd: instant,
     }),
     limits: z.object({ postsPerHour: z.int().nullable(), apiPerMinute: z.int().nullable() }),
+    allowedHosts: z.array(z.string()),
     hasOriginKey: z.boolean(),
     createdAt: instant,
     version: z.int(),

@@ -5,6 +5,7 @@ import { isGoodCredential } from "../authority/protocol.ts";
 import { type Tag, tagOf } from "../authority/tag.ts";
 import { readCredential } from "../credential/credential.ts";
 import { deny, pass, type Result } from "../denial.ts";
+import { hostNameIn } from "../entitlement/hosts.ts";
 import { Refusal } from "../own/refusal.ts";
 import { keyRefusal } from "../principal/authenticate.ts";
 import { findClaim } from "../principal/find-claim.ts";
@@ -42,6 +43,9 @@ async function identify(c: AdminContext): Promise<Result<{ readonly tag: Tag; re
   const find = credential.value.kind === "gateway_key" ? findGatewayKey : findClaim;
   const claim = await find(credential.value, asker, deps);
   if (!claim.ok) return claim;
+  const host = hostNameIn(context.request.headers.get("Host") ?? "");
+  const hostOwner = await deps.hosts.ownerOf(host, waitUntil);
+  if (!hostOwner.ok) return hostOwner;
   const { tag, digest, tenantId } = claim.value;
   const grant = await lookAt(env, tag, {
     tenantId,
@@ -51,6 +55,7 @@ async function identify(c: AdminContext): Promise<Result<{ readonly tag: Tag; re
     // So that nothing but the network is left to say no.
     scope: "read",
     clientAddress: context.clientAddress,
+    entrance: { host, hostOwner: hostOwner.value },
   });
   if (grant.verdict === "network_not_allowed") {
     return deny(grant.verdict, "The key may not be used from the address that the request came from");

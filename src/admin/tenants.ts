@@ -55,13 +55,13 @@ export const tenants = new Hono<AdminEnv>()
   )
   .patch(
     "/:tenantId",
-    gives("Changes a tenant's name and limits", schemas.tenantEffect),
+    gives("Changes a tenant's name, limits and host names", schemas.tenantEffect),
     takes("json", schemas.tenantChange),
     async (c) => {
-      const { name, limits } = c.req.valid("json");
+      const { name, limits, allowedHosts } = c.req.valid("json");
       const version = ifMatch(c);
       if (version === "invalid") return problem(c, "invalid", NO_VERSION);
-      const patch = { ...(name !== undefined && { name }), ...defined(limits ?? {}) };
+      const patch = { ...defined({ name, allowedHosts }), ...defined(limits ?? {}) };
       return answer(c, await authorityIn(c).changeTenant(patch, version, c.var.actor));
     },
   )

@@ -5,8 +5,11 @@
 import type { Subscription } from "../entitlement/subscription.ts";
 import { type SealingKeys, seal } from "../gateway-key/seal.ts";
 import type { Audit, By } from "./audit.ts";
+import type { Passing } from "./claims.ts";
+import { hostKey } from "./host-names.ts";
 import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } from "./key-ring.ts";
 import type { LeaseRule, Leases } from "./leases.ts";
+import type { Outbox } from "./outbox.ts";
 import { newTenant, type Registry, type Tenant } from "./registry.ts";
 import type { TenantId } from "./tenant-id.ts";
 import {
@@ -46,6 +49,8 @@ export interface TenantPatch {
   /** Null: as for everybody. */
   readonly postsPerHour?: number | null;
   readonly apiPerMinute?: number | null;
+  /** Claimed already. */
+  readonly allowedHosts?: readonly string[];
 }
 
 /** The same creation asked for again: `bodyDigest` tells whether it is the same. */
@@ -67,12 +72,14 @@ export class Administration {
   readonly #registry: Registry;
   readonly #ring: KeyRing;
   readonly #audit: Audit;
+  readonly #directoryOutbox: Outbox;
 
-  constructor(sql: SqlStorage, registry: Registry, ring: KeyRing, audit: Audit) {
+  constructor(sql: SqlStorage, registry: Registry, ring: KeyRing, audit: Audit, directoryOutbox: Outbox) {
     this.#sql = sql;
     this.#registry = registry;
     this.#ring = ring;
     this.#audit = audit;
+    this.#directoryOutbox = directoryOutbox;
   }
 
   createTenant(id: TenantId, name: string, by: By): Outcome<TenantView> {
@@ -103,7 +110,8 @@ export class Administration {
         if (value === null) delete limits[limit as keyof typeof limits];
         else limits[limit as keyof typeof limits] = value;
       }
-      return { ...tenant, name: name ?? tenant.name, limits };
+      const allowedHosts = patch.allowedHosts ?? tenant.allowedHosts;
+      return { ...tenant, name: name ?? tenant.name, limits, allowedHosts };
     });
   }
 
@@ -279,7 +287,17 @@ export class Administration {
     const changed = work(tenant.value);
     if (JSON.stringify(changed) === JSON.stringify(tenant.value)) return done(viewOfTenant(tenant.value));
     this.#registry.putTenant({ ...changed, version: tenant.value.version + 1 });
+    this.#passHosts(tenant.value, changed, by);
     return this.#noted(action, viewOfTenant(tenant.value), by);
+  }
+
+  /** The directory hears what names the tenant has now, and what it has no more. */
+  #passHosts({ id, allowedHosts: before }: Tenant, { allowedHosts: after }: Tenant, { nowMs }: By): void {
+    for (const host of new Set([...before, ...after])) {
+      if (before.includes(host) && after.includes(host)) continue;
+      const record: Passing = { from: id, to: after.includes(host) ? id : null };
+      this.#directoryOutbox.enqueue({ digest: hostKey(host), record, generation: nowMs, twice: false });
+    }
   }
 
   #noted(action: string, before: TenantView | null, by: By): Outcome<TenantView> {

@@ -1,5 +1,5 @@
 /**
- * Which tenant owns a credential: one, whoever claimed it first. And, in an object of its own, what operators see of
+ * Which tenant owns a credential, or a host name: one, whoever claimed it first. And, in an object of its own, what operators see of
  * all tenants at once: their list, and the audit. Asked when something is put in, learnt or looked up, never by a request,
  * so that one object for each of 256 shards will do.
  */
@@ -8,6 +8,8 @@ import { steadyNowMs } from "../clock.ts";
 import type { Env } from "../env.ts";
 import type { AuditEntry, NumberedEntry } from "./audit.ts";
 import { authorityOf } from "./find-authority.ts";
+import { hostRecord, isHostKey } from "./host-names.ts";
+import { Outbox } from "./outbox.ts";
 import { migrate } from "./schema.ts";
 import type { TenantId } from "./tenant-id.ts";
 
@@ -33,6 +35,15 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
      body_digest TEXT NOT NULL,
      at_ms INTEGER NOT NULL
    ) WITHOUT ROWID;`,
+  `-- Host names, under host:<name>, that KV has not acknowledged yet.
+   CREATE TABLE outbox (
+     digest TEXT PRIMARY KEY,
+     record TEXT NOT NULL,
+     generation INTEGER NOT NULL,
+     writes_left INTEGER NOT NULL,
+     failures INTEGER NOT NULL,
+     due_at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;`,
 ];
 
 export interface TenantSummary {
@@ -57,21 +68,32 @@ interface OwnerRow extends Record<string, SqlStorageValue> {
 
 export class Directory extends DurableObject<Env> {
   readonly #sql: SqlStorage;
+  readonly #outbox: Outbox;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     migrate(ctx.storage, DIRECTORY_MIGRATIONS);
     this.#sql = ctx.storage.sql;
+    this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
+    ctx.blockConcurrencyWhile(() => this.#arm());
   }
 
-  /** Id of the tenant that owns the credential from now on: the one that asks, unless another was first. */
-  async claim(digest: string, tenantId: TenantId): Promise<TenantId> {
-    const owner = this.#owner(digest);
-    if (owner !== null && owner.tenant_id !== tenantId && (await this.#isAbandoned(digest, owner))) {
+  override async alarm(): Promise<void> {
+    try {
+      await this.#outbox.drain();
+    } finally {
+      await this.#arm();
+    }
+  }
+
+  /** Id of the tenant that owns it from now on: the one that asks, unless another was first. */
+  async claim(name: string, tenantId: TenantId): Promise<TenantId> {
+    const owner = this.#owner(name);
+    if (owner !== null && owner.tenant_id !== tenantId && (await this.#isAbandoned(name, owner))) {
       // Only the claim that was looked at: it may have been confirmed, or another have come, meanwhile.
       this.#sql.exec(
         "DELETE FROM owner WHERE digest = ? AND tenant_id = ? AND pending_since_ms = ?",
-        digest,
+        name,
         owner.tenant_id,
         owner.pending_since_ms,
       );
@@ -80,38 +102,50 @@ export class Directory extends DurableObject<Env> {
       `INSERT INTO owner (digest, tenant_id, pending_since_ms) VALUES (?, ?, ?)
        ON CONFLICT (digest) DO UPDATE SET pending_since_ms = excluded.pending_since_ms
        WHERE tenant_id = excluded.tenant_id AND pending_since_ms IS NOT NULL`,
-      digest,
+      name,
       tenantId,
       steadyNowMs(),
     );
-    return this.#owner(digest)?.tenant_id ?? tenantId;
+    return this.#owner(name)?.tenant_id ?? tenantId;
   }
 
-  /** The credential is written down. False: it has become another's meanwhile. */
-  confirm(digest: string, tenantId: TenantId): boolean {
+  /** It is written down. False: it has become another's meanwhile. */
+  confirm(name: string, tenantId: TenantId): boolean {
     this.#sql.exec(
       "UPDATE owner SET pending_since_ms = NULL WHERE digest = ? AND tenant_id = ?",
-      digest,
+      name,
       tenantId,
     );
-    return this.#owner(digest)?.tenant_id === tenantId;
+    return this.#owner(name)?.tenant_id === tenantId;
   }
 
-  /** Another tenant has taken the credential over. Whose it is then. */
-  pass(digest: string, from: TenantId, to: TenantId): TenantId | null {
-    this.#sql.exec(
-      `INSERT INTO owner (digest, tenant_id) VALUES (?, ?)
-       ON CONFLICT (digest) DO UPDATE SET tenant_id = excluded.tenant_id, pending_since_ms = NULL
-       WHERE tenant_id = ?`,
-      digest,
-      to,
-      from,
-    );
-    return this.ownerOf(digest);
+  /**
+   * It is another tenant's now, or nobody's, or its claim is confirmed; whose, then. The only one who mirrors host names
+   * in KV: of a name that passes from one tenant to the next, no two objects write the record.
+   */
+  async pass(name: string, from: TenantId, to: TenantId | null): Promise<TenantId | null> {
+    this.ctx.storage.transactionSync(() => {
+      if (to === null) this.#sql.exec("DELETE FROM owner WHERE digest = ? AND tenant_id = ?", name, from);
+      else {
+        this.#sql.exec(
+          `INSERT INTO owner (digest, tenant_id) VALUES (?, ?)
+           ON CONFLICT (digest) DO UPDATE SET tenant_id = excluded.tenant_id, pending_since_ms = NULL
+           WHERE tenant_id = ?`,
+          name,
+          to,
+          from,
+        );
+      }
+      if (!isHostKey(name)) return;
+      const record = hostRecord(this.ownerOf(name));
+      this.#outbox.enqueue({ digest: name, record, generation: steadyNowMs(), twice: false });
+    });
+    await this.#arm();
+    return this.ownerOf(name);
   }
 
-  ownerOf(digest: string): TenantId | null {
-    return this.#owner(digest)?.tenant_id ?? null;
+  ownerOf(name: string): TenantId | null {
+    return this.#owner(name)?.tenant_id ?? null;
   }
 
   /** What a tenant's authority has to tell; telling it twice changes nothing. */
@@ -181,16 +215,21 @@ export class Directory extends DurableObject<Env> {
     this.#sql.exec("DELETE FROM replay WHERE idempotency_key = ?", idempotencyKey);
   }
 
-  #owner(digest: string): OwnerRow | null {
+  async #arm(): Promise<void> {
+    const dueAtMs = this.#outbox.dueAtMs();
+    if (dueAtMs !== null) await this.ctx.storage.setAlarm(dueAtMs);
+  }
+
+  #owner(name: string): OwnerRow | null {
     const rows = this.#sql.exec<OwnerRow>(
       "SELECT tenant_id, pending_since_ms FROM owner WHERE digest = ?",
-      digest,
+      name,
     );
     return rows.toArray()[0] ?? null;
   }
 
-  async #isAbandoned(digest: string, { tenant_id, pending_since_ms }: OwnerRow): Promise<boolean> {
+  async #isAbandoned(name: string, { tenant_id, pending_since_ms }: OwnerRow): Promise<boolean> {
     if (pending_since_ms === null || steadyNowMs() - pending_since_ms < PENDING_MS) return false;
-    return !(await authorityOf(this.env, tenant_id).has(digest));
+    return !(await authorityOf(this.env, tenant_id).has(name));
   }
 }

@@ -1,13 +1,16 @@
 /** Which directory object to ask. */
+import { createHash } from "node:crypto";
 import type { Env } from "../env.ts";
 import type { Directory } from "./directory.ts";
+import { isHostKey } from "./host-names.ts";
 
 const OPERATORS = "operators";
 
 type WithDirectory = Pick<Env, "DIRECTORY">;
 
-/** Who owns a credential; one of 256. `digest`: SHA-256 hex. */
-export function shardOf({ DIRECTORY }: WithDirectory, digest: string): DurableObjectStub<Directory> {
+/** Who owns a credential, or a host name; one of 256. `name`: SHA-256 hex of the credential, or `host:<name>`. */
+export function shardOf({ DIRECTORY }: WithDirectory, name: string): DurableObjectStub<Directory> {
+  const digest = isHostKey(name) ? createHash("sha256").update(name).digest("hex") : name;
   return DIRECTORY.getByName(digest.slice(0, 2));
 }
 

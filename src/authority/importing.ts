@@ -8,7 +8,7 @@ import { type SealingKeys, seal } from "../gateway-key/seal.ts";
 import type { LimitOverrides } from "../quota/policy.ts";
 import { within } from "../timeout.ts";
 import type { Audit, By } from "./audit.ts";
-import { claimCredential } from "./credential-claims.ts";
+import { claim } from "./claims.ts";
 import { authorityOf } from "./find-authority.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { Handing, Handover, Linking } from "./linking.ts";
@@ -119,7 +119,7 @@ export class Importing {
     const claimed = [...digests].map(async (digest): Promise<[string, TenantId]> => {
       // One's own need no claiming.
       if (registry.key(digest) !== null) return [digest, tenantId];
-      return [digest, await claimCredential(this.#env, digest, tenantId)];
+      return [digest, await claim(this.#env, digest, tenantId)];
     });
     return new Map(await Promise.all(claimed));
   }

@@ -2,6 +2,7 @@
  * Who may pass: the decision about one request, made on the tenant's rows and counted in its ledger. Synchronous
  * and without a clock of its own, so that no other ask comes in between and any schedule can be replayed.
  */
+import { isServedUnder } from "../entitlement/hosts.ts";
 import { isAllowedFrom } from "../entitlement/networks.ts";
 import { allows } from "../entitlement/scopes.ts";
 import {
@@ -37,6 +38,9 @@ export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
 
 /** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
 const UNSUBSCRIBED_FOR_MS = 60_000;
+
+/** Of an isolate that does not know host names: what is bound to one is not served there. */
+const NOWHERE = { host: "", hostOwner: null };
 
 /** Without a nonce it is only looked at. */
 type Asked = Omit<LeaseAsk, "nonce"> & { readonly nonce: string | null };
@@ -82,6 +86,10 @@ export class Leases {
   #decide(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
     const unusable = tenant.status === "active" ? refusalOf(key, nowMs) : "key_revoked";
     if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
+    const { entrance = NOWHERE } = ask;
+    if (entrance !== null && !isServedUnder(tenant.id, tenant.allowedHosts, entrance)) {
+      return refusal("host_not_allowed", key.keyId, tenant.subscription);
+    }
     const standing = this.#introspections.standing(key.digest, key.kind, ask.nonce, rule, nowMs);
     const { generation } = standing;
     if (standing.is !== "usable") {

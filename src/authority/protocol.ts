@@ -3,6 +3,7 @@
  * are only ever added, and a reader ignores what it does not know.
  */
 import type { DenialReason } from "../denial.ts";
+import type { Entrance } from "../entitlement/hosts.ts";
 import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { PolicyName, Quota } from "../quota/policy.ts";
@@ -31,6 +32,8 @@ export interface LeaseAsk {
   readonly settleWithinMs: number;
   /** What the operation takes of a gateway key. */
   readonly scope?: Scope;
+  /** Where it came in; null where that is not asked about. An isolate of an earlier version does not say. */
+  readonly entrance?: Entrance | null;
   /** Null or absent where the platform does not tell. */
   readonly clientAddress?: string | null;
   readonly country?: string;
@@ -43,6 +46,7 @@ export type LeaseRefusal = Extract<
   | "key_revoked"
   | "key_disabled"
   | "key_expired"
+  | "host_not_allowed"
   | "subscription_inactive"
   | "introspection_unavailable"
   | "scope_insufficient"
@@ -164,6 +168,7 @@ const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
   "key_revoked",
   "key_disabled",
   "key_expired",
+  "host_not_allowed",
   "subscription_inactive",
   "introspection_unavailable",
   "rate_limited",

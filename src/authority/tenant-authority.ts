@@ -20,8 +20,9 @@ import {
   type TenantPatch,
 } from "./administration.ts";
 import { Audit, type By, type NumberedEntry } from "./audit.ts";
-import { claimCredential, confirmCredential, directoryMirror } from "./credential-claims.ts";
+import { claim, confirm, directoryMirror } from "./claims.ts";
 import { authorityOf } from "./find-authority.ts";
+import { hostKey, isHostKey, nameIn } from "./host-names.ts";
 import { Importing, type ImportLine, type ImportResult } from "./importing.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
@@ -104,7 +105,6 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#leases = new Leases(this.#registry, ledger, this.#introspections, this.#originKeys);
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
     this.#ring = new KeyRing(this.#registry, this.#outbox);
-    this.#administration = new Administration(sql, this.#registry, this.#ring, this.#audit);
     this.#introspectionOutbox = new Outbox(
       ctx.storage,
       "introspection_outbox",
@@ -112,6 +112,13 @@ export class TenantAuthority extends DurableObject<Env> {
       steadyNowMs,
     );
     this.#directoryOutbox = new Outbox(ctx.storage, "directory_outbox", directoryMirror(env), steadyNowMs);
+    this.#administration = new Administration(
+      sql,
+      this.#registry,
+      this.#ring,
+      this.#audit,
+      this.#directoryOutbox,
+    );
     this.#linking = new Linking(this.#registry, ledger, this.#introspections, this.#outbox, this.#audit);
     this.#importing = new Importing(env, {
       registry: this.#registry,
@@ -140,9 +147,11 @@ export class TenantAuthority extends DurableObject<Env> {
     return this.#leases.look(ask, this.#config(), steadyNowMs());
   }
 
-  /** Whether the tenant has this credential, in whatever state, or has had it. */
-  has(digest: string): boolean {
-    return this.#registry.key(digest) !== null || this.#movedTo() !== null;
+  /** Whether the tenant has this host name; or this credential, in whatever state, or has had it. `name`: as in the directory. */
+  has(name: string): boolean {
+    const tenant = this.#registry.tenant();
+    if (isHostKey(name)) return tenant?.allowedHosts.includes(nameIn(name)) ?? false;
+    return this.#registry.key(name) !== null || this.#movedTo() !== null;
   }
 
   async settle(settlement: Settlement): Promise<void> {
@@ -217,7 +226,7 @@ export class TenantAuthority extends DurableObject<Env> {
     if (tenant?.status !== "active") throw new Error("create the tenant before its keys");
     if (this.#registry.secretsOf(input.keyId).some(({ digest }) => digest !== input.digest))
       throw new Error(`the key id "${input.keyId}" is another key's`);
-    const owner = await claimCredential(this.env, input.digest, tenant.id);
+    const owner = await claim(this.env, input.digest, tenant.id);
     if (this.#registry.tenant()?.status !== "active") throw new Error("the tenant was deleted");
     if (owner !== tenant.id) throw new Error(`this credential belongs to tenant "${owner}"`);
     const existing = this.#registry.key(input.digest);
@@ -284,6 +293,8 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 
   async changeTenant(patch: TenantPatch, version: number | null, actor: string): Promise<Effect<TenantView>> {
+    const anothers = await this.#claimHosts(patch.allowedHosts ?? []);
+    if (anothers !== null) return cannot("not_possible", `The host name "${anothers}" is another tenant's`);
     return this.#effect(
       await this.#administer(actor, (by) => this.#administration.changeTenant(patch, version, by)),
     );
@@ -335,7 +346,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const before = this.#replayed(replay);
     if (before !== null) return before;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await claimCredential(this.env, digestOf(secret), tenant.value.id);
+    await claim(this.env, digestOf(secret), tenant.value.id);
     // The same creation may have been asked for a second time meanwhile.
     const meanwhile = this.#replayed(replay);
     if (meanwhile !== null) return meanwhile;
@@ -388,7 +399,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const known = this.#administration.key(keyId, steadyNowMs());
     if (!known.ok) return known;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await claimCredential(this.env, digestOf(secret), tenant.value.id);
+    await claim(this.env, digestOf(secret), tenant.value.id);
     const rotated = await this.#administer(actor, (by) =>
       this.#administration.rotateKey(keyId, secret, graceMs, by),
     );
@@ -443,6 +454,16 @@ export class TenantAuthority extends DurableObject<Env> {
     }
   }
 
+  /** The first that is another tenant's; null where all of them are this one's from now on. */
+  async #claimHosts(hosts: readonly string[]): Promise<string | null> {
+    const tenant = this.#registry.tenant();
+    if (tenant?.status !== "active") return null;
+    const added = hosts.filter((host) => !tenant.allowedHosts.includes(host));
+    for (const host of added)
+      if ((await claim(this.env, hostKey(host), tenant.id)) !== tenant.id) return host;
+    return null;
+  }
+
   #movedTo(): TenantId | null {
     return this.#registry.tenant()?.movedTo ?? null;
   }
@@ -454,7 +475,7 @@ export class TenantAuthority extends DurableObject<Env> {
     if (!isOwn) return "";
     if (this.#registry.key(digest) !== null) return tenantId;
     if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
-    return claimCredential(this.env, digest, tenantId);
+    return claim(this.env, digest, tenantId);
   }
 
   #learn(tenantId: TenantId, digest: string, kind: Key["kind"]): void {
@@ -523,7 +544,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** A credential that is another's after all is not this tenant's, and KV is not to hear of it from here. */
   async #confirm(digest: string, tenantId: TenantId): Promise<void> {
-    if (await confirmCredential(this.env, digest, tenantId)) return;
+    if (await confirm(this.env, digest, tenantId)) return;
     this.#transact(() => {
       this.#registry.dropKey(digest);
       this.#outbox.drop(digest);

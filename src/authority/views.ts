@@ -16,6 +16,8 @@ export interface TenantView {
   };
   /** Null: as for everybody. */
   readonly limits: { readonly postsPerHour: number | null; readonly apiPerMinute: number | null };
+  /** Empty: under every name that is not another tenant's. */
+  readonly allowedHosts: readonly string[];
   readonly hasOriginKey: boolean;
   readonly createdAt: string | null;
   readonly version: number;
@@ -83,6 +85,7 @@ export function viewOfTenant(tenant: Tenant): TenantView {
       currentPeriodEnd: timeOf(subscription.currentPeriodEndMs),
     },
     limits: { postsPerHour: limits.postsPerHour ?? null, apiPerMinute: limits.apiPerMinute ?? null },
+    allowedHosts: tenant.allowedHosts,
     hasOriginKey: tenant.sealedOriginKey !== null,
     createdAt: creationOf(tenant.createdAtMs),
     version: tenant.version,

@@ -9,18 +9,23 @@ import { pause, within } from "../timeout.ts";
 import type { WaitUntil } from "../wait-until.ts";
 import { type Asker, findClaim, POLL_MS } from "./find-claim.ts";
 import { findGatewayKey, type GatewayKeyClaim, type GatewayKeyReader } from "./gateway-key.ts";
+import type { HostIndex } from "./host-index.ts";
 import type { Principal } from "./principal.ts";
 import { aboutToken, unavailable, unknownReason } from "./refusals.ts";
 
 export interface Authenticator extends GatewayKeyReader {
   readonly authority: AuthorityClient;
+  readonly hosts: HostIndex;
 }
 
 /** What the request asks of the authority, and where it comes from. */
 export interface Demand
   extends Asker,
     Pick<LeaseAsk, "policy" | "nonce" | "settleWithinMs">,
-    Required<Pick<LeaseAsk, "scope" | "country">> {}
+    Required<Pick<LeaseAsk, "scope" | "country">> {
+  /** The host name that it came in under. */
+  readonly host: string;
+}
 
 export async function authenticate(
   credential: Credential,
@@ -29,7 +34,9 @@ export async function authenticate(
 ): Promise<Result<Principal>> {
   const find = credential.kind === "gateway_key" ? findGatewayKey : findClaim;
   const claim: Result<GatewayKeyClaim> = await find(credential, demand, using);
-  return claim.ok ? decide(credential, claim.value, demand, using) : claim;
+  if (!claim.ok) return claim;
+  const hostOwner = await using.hosts.ownerOf(demand.host, demand.waitUntil);
+  return hostOwner.ok ? decide(credential, claim.value, hostOwner.value, demand, using) : hostOwner;
 }
 
 /**
@@ -39,11 +46,13 @@ export async function authenticate(
 async function decide(
   credential: Credential,
   found: GatewayKeyClaim,
+  hostOwner: TenantId | null,
   demand: Demand,
   using: Authenticator,
 ): Promise<Result<Principal>> {
   const { authority, inquiries, nowMs } = using;
-  const { waitUntil, onDecision, ...ask } = demand;
+  const { waitUntil, onDecision, host, ...demanded } = demand;
+  const ask = { ...demanded, entrance: { host, hostOwner } };
   const { digest } = found;
   const untilMs = nowMs() + using.introspectionTimeoutMs;
   let claim = found;
@@ -119,6 +128,8 @@ export function keyRefusal(
       return deny(verdict, "This credential is disabled; enabling it makes it work again", more);
     case "key_expired":
       return deny(verdict, "This credential has expired", more);
+    case "host_not_allowed":
+      return deny(verdict, "The credential may not be used under this host name", more);
     case "rejected":
       return deny(unknownReason(credential), "Postiz does not accept this credential any more", more);
     case "introspection_unavailable":

@@ -35,12 +35,17 @@ export const says = {
 /** A KV in memory. `lagging`: what was written cannot be read. */
 class FakeKv {
   readonly stored = new Map<string, string>();
+  /** Of credentials, and of host names. */
   reads = 0;
+  hostReads = 0;
   writes = 0;
   lagging = false;
+  fails = false;
 
   async get(key: string): Promise<string | null> {
-    this.reads++;
+    if (key.startsWith("host:")) this.hostReads++;
+    else this.reads++;
+    if (this.fails) throw new Error("KV is down");
     return this.lagging ? null : (this.stored.get(key) ?? null);
   }
 
@@ -48,6 +53,12 @@ class FakeKv {
     this.writes++;
     this.stored.set(key, value);
   }
+}
+
+/** Of an object in Node. */
+export function contextOf(storage: DurableObjectStorage): DurableObjectState {
+  const context = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
+  return context as unknown as DurableObjectState;
 }
 
 export interface Asked {
@@ -74,6 +85,7 @@ export class World {
     string,
     { object: TenantAuthority; storage: ReturnType<typeof memoryStorage> }
   >();
+  readonly #directoryStorage = memoryStorage(DIRECTORY_MIGRATIONS);
   readonly #directory: Directory;
   #nonce = 0;
 
@@ -85,8 +97,7 @@ export class World {
     // The caches' clock.
     vi.spyOn(performance, "now").mockImplementation(() => Date.now());
     vi.spyOn(console, "error").mockImplementation(() => {});
-    const storage = memoryStorage(DIRECTORY_MIGRATIONS);
-    this.#directory = new Directory({ storage } as unknown as DurableObjectState, this.#env());
+    this.#directory = new Directory(contextOf(this.#directoryStorage), this.#env());
   }
 
   /** `vars`: over the world's, as during a rollout. */
@@ -115,7 +126,11 @@ export class World {
   async ask(
     isolate: Deps,
     credential: Credential,
-    { clientAddress = "192.0.2.1", policy = "api" }: { clientAddress?: string; policy?: PolicyName } = {},
+    {
+      clientAddress = "192.0.2.1",
+      policy = "api",
+      host = "api.example.com",
+    }: { clientAddress?: string; policy?: PolicyName; host?: string } = {},
   ): Promise<Asked> {
     let decidedBy: DecidedBy = "nobody";
     const result = await authenticate(
@@ -125,6 +140,7 @@ export class World {
         nonce: `nonce-${this.#nonce++}`,
         settleWithinMs: 30_000,
         scope: "read",
+        host,
         country: "",
         clientAddress,
         // Whatever a request leaves running runs on here by itself.
@@ -142,7 +158,11 @@ export class World {
   async pass(ms: number): Promise<void> {
     await vi.advanceTimersByTimeAsync(ms);
     latestMs = Date.now();
-    for (const { object, storage } of this.#authorities.values()) {
+    const objects = [
+      ...this.#authorities.values(),
+      { object: this.#directory, storage: this.#directoryStorage },
+    ];
+    for (const { object, storage } of objects) {
       for (let rung = 0; rung < 10 && storage.alarmAtMs !== null && storage.alarmAtMs <= Date.now(); rung++) {
         storage.clearAlarm();
         await object.alarm();
@@ -179,8 +199,7 @@ export class World {
   }
 
   #awake(storage: ReturnType<typeof memoryStorage>): TenantAuthority {
-    const ctx = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
-    return new TenantAuthority(ctx as unknown as DurableObjectState, this.#env());
+    return new TenantAuthority(contextOf(storage), this.#env());
   }
 
   /**

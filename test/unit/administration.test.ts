@@ -8,6 +8,7 @@ import { digestOf } from "../../src/credential/credential.ts";
 import type { Env } from "../../src/env.ts";
 import { authenticityOf, readGatewayKey } from "../../src/gateway-key/format.ts";
 import { memoryStorage } from "../support/sqlite.ts";
+import { contextOf } from "../support/world.ts";
 
 const base64 = (byte: number) => Buffer.alloc(32, byte).toString("base64");
 const OLD = { KEY_MAC_SECRET: "a".repeat(32), SEALING_KEY: base64(1) };
@@ -33,8 +34,7 @@ let directoryFails: boolean;
 beforeEach(() => {
   storage = memoryStorage();
   directoryFails = false;
-  const own = { storage: memoryStorage(DIRECTORY_MIGRATIONS) } as unknown as DurableObjectState;
-  directory = new Directory(own, {} as Env);
+  directory = new Directory(contextOf(memoryStorage(DIRECTORY_MIGRATIONS)), {} as Env);
   vi.spyOn(console, "error").mockImplementation(() => {});
 });
 afterEach(() => vi.restoreAllMocks());
@@ -57,8 +57,7 @@ function authority(vars: object): TenantAuthority {
     ORIGIN_URL: "https://postiz.example.com/api",
     ...vars,
   };
-  const ctx = { storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
-  return new TenantAuthority(ctx as unknown as DurableObjectState, env as unknown as Env);
+  return new TenantAuthority(contextOf(storage), env as unknown as Env);
 }
 
 async function issue(vars: object): Promise<string> {

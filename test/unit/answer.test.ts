@@ -58,6 +58,7 @@ const WIRE: Readonly<Record<DenialReason, OnTheWire>> = {
   key_revoked: refused(INVALID_TOKEN_ERROR),
   key_expired: refused(INVALID_TOKEN_ERROR),
   key_disabled: refused(INVALID_TOKEN_ERROR),
+  host_not_allowed: refused(INVALID_TOKEN_ERROR),
   token_inactive: row(401, '{"msg":"Invalid OAuth token"}', "http_request_denied", INVALID_TOKEN_ERROR),
   subscription_inactive: row(401, NO_SUBSCRIPTION, "http_request_denied", BEARER),
   scope_insufficient: row(403, plain(403, "scope_insufficient"), "http_request_denied", INSUFFICIENT_SCOPE),

@@ -5,6 +5,7 @@ import { tagOf } from "../../src/authority/tag.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import type { Env } from "../../src/env.ts";
 import { memoryStorage } from "../support/sqlite.ts";
+import { contextOf } from "../support/world.ts";
 
 const [ACME, RIVAL, THIRD] = [tenantIdOf("acme"), tenantIdOf("rival"), tenantIdOf("third")];
 const DIGEST = "d".repeat(64);
@@ -19,8 +20,7 @@ const env = {
     }),
   },
 } as unknown as Env;
-const directory = () =>
-  new Directory({ storage: memoryStorage(DIRECTORY_MIGRATIONS) } as unknown as DurableObjectState, env);
+const directory = () => new Directory(contextOf(memoryStorage(DIRECTORY_MIGRATIONS)), env);
 
 /** Time goes forward only, from one test to the next. */
 let startMs = Date.now();

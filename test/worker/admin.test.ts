@@ -260,6 +260,57 @@ describe("tenants", () => {
   });
 });
 
+describe("a tenant's host names", () => {
+  const HOST = "posts.acme.example";
+  const under = (host: string, key: string, path = "/public/v1/integrations") =>
+    gateway.send({ path, authorization: key, headers: [["Host", host]] });
+
+  it("serve it alone, and it is served nowhere else: refused like an unknown key", async () => {
+    const [bound, plain] = [await newTenant(), await newTenant()];
+    const [own, anothers] = [(await newKey(bound)).json.key, (await newKey(plain)).json.key];
+    const changed = await call("PATCH", `/tenants/${bound}`, { allowedHosts: ["Posts.Acme.example."] });
+    expect([changed.status, changed.json.allowedHosts]).toEqual([200, [HOST]]);
+    const store = await gateway.kv();
+    await until("the projection", async () => (await store.get(`host:${HOST}`)) !== null);
+    const unknown = await under(HOST, "no such key");
+    for (const [host, key, status] of [
+      [HOST, own, 200],
+      [`${HOST.toUpperCase()}:8443`, own, 200],
+      ["gateway.example", own, 401],
+      [HOST, anothers, 401],
+      ["gateway.example", anothers, 200],
+    ] as const) {
+      const received = await under(host, key);
+      expect([host, received.status]).toEqual([host, status]);
+      if (status === 200) continue;
+      const fields = ["Content-Type", "Cache-Control", "WWW-Authenticate"];
+      expect([received.body, ...fields.map((name) => received.headers.get(name))]).toEqual([
+        unknown.body,
+        ...fields.map((name) => unknown.headers.get(name)),
+      ]);
+      expect(await gateway.eventOf(received)).toMatchObject({ outcome: "host_not_allowed" });
+      expect((await under(host, key, "/_gateway/v1/me")).status).toBe(401);
+    }
+    expect((await under(HOST, own, "/_gateway/v1/me")).status).toBe(200);
+    const question = { method: "GET", path: "/public/v1/integrations", key: anothers };
+    const explained = await call("POST", "/explain", { ...question, host: HOST });
+    expect(explained.json.outcome).toBe("host_not_allowed");
+    expect((await call("POST", "/explain", question)).json.outcome).toBe("forwarded");
+  });
+
+  it("are one tenant's each, and names: what is none is 400, what is another's 409", async () => {
+    const [first, second] = [await newTenant(), await newTenant()];
+    const bind = (tenant: string, ...allowedHosts: string[]) =>
+      call("PATCH", `/tenants/${tenant}`, { allowedHosts });
+    expect((await bind(first, "one.example")).status).toBe(200);
+    expect((await bind(second, "two.example", "one.example")).status).toBe(409);
+    for (const wrong of ["*.example", "a.example:80", "https://a.example", ""]) {
+      expect((await bind(second, wrong)).json).toMatchObject({ code: "invalid" });
+    }
+    expect((await bind(second, "two.example", "TWO.example")).status).toBe(400);
+  });
+});
+
 describe("a gateway key", () => {
   it("works at its first use, swapped for the tenant's Postiz key", async () => {
     const tenant = await newTenant();

@@ -1,0 +1,59 @@
+/**
+ * Host name → the tenant that has it, through KV `CREDENTIALS`, remembered in the isolate. What is known goes on being used
+ * while it is read anew, so that nobody waits for a name that this isolate has seen.
+ */
+import { LRUCache } from "lru-cache";
+import { hostKey, ownerInHostRecord } from "../authority/host-names.ts";
+import type { TenantId } from "../authority/tenant-id.ts";
+import { deny, pass, type Result } from "../denial.ts";
+import { within } from "../timeout.ts";
+import type { WaitUntil } from "../wait-until.ts";
+
+const KV_TIMEOUT_MS = 2_000;
+const KV_CACHE_TTL_SECONDS = 60;
+const FRESH_MS = 60_000;
+
+interface Known {
+  readonly owner: TenantId | null;
+  /** From when on somebody reads it anew. */
+  dueAtMs: number;
+}
+
+export class HostIndex {
+  readonly #kv: KVNamespace;
+  readonly #nowMs: () => number;
+  readonly #known = new LRUCache<string, Known>({ max: 2_000 });
+
+  constructor(kv: KVNamespace, nowMs: () => number) {
+    this.#kv = kv;
+    this.#nowMs = nowMs;
+  }
+
+  async ownerOf(host: string, waitUntil: WaitUntil): Promise<Result<TenantId | null>> {
+    const known = this.#known.get(host);
+    if (known === undefined) return this.#read(host);
+    const nowMs = this.#nowMs();
+    if (known.dueAtMs <= nowMs) {
+      known.dueAtMs = nowMs + FRESH_MS;
+      waitUntil(this.#read(host));
+    }
+    return pass(known.owner);
+  }
+
+  async #read(host: string): Promise<Result<TenantId | null>> {
+    try {
+      const text = await within(
+        KV_TIMEOUT_MS,
+        this.#kv.get(hostKey(host), { cacheTtl: KV_CACHE_TTL_SECONDS }),
+      );
+      const owner = text === null ? null : ownerInHostRecord(text);
+      this.#known.set(host, { owner, dueAtMs: this.#nowMs() + FRESH_MS });
+      return pass(owner);
+    } catch (error) {
+      console.error(JSON.stringify({ event: "host_failed", host, error: String(error) }));
+      return deny("credentials_unavailable", "Whose host name this is could not be read", {
+        retryAfterSeconds: 5,
+      });
+    }
+  }
+}
