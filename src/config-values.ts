@@ -76,6 +76,27 @@ export function oneOf<T extends string>(env: Env, name: Variable, allowed: reado
   throw new InvalidVariable(name, quoted(text ?? ""), allowed.map(quoted).join(" or "));
 }
 
+/** What is separated by commas. */
+export function entriesOf(env: Env, name: Variable): readonly string[] {
+  return (
+    textOf(env, name)
+      ?.split(",")
+      .map((entry) => entry.trim()) ?? []
+  );
+}
+
+export function someOf<T extends string>(env: Env, name: Variable, allowed: readonly T[]): readonly T[] {
+  return entriesOf(env, name).map((entry) => {
+    const found = allowed.find((candidate) => candidate === entry);
+    if (found !== undefined) return found;
+    throw new InvalidVariable(
+      name,
+      quoted(entry),
+      `some of ${allowed.map(quoted).join(", ")}, separated by commas`,
+    );
+  });
+}
+
 /** A secret of some length: what is short can be guessed. */
 export function longSecret(env: Env, name: Variable): string | null {
   const text = visibleAscii(env, name);

@@ -6,12 +6,14 @@ import ipaddr from "ipaddr.js";
 import {
   aes256Key,
   type ConfigProblem,
+  entriesOf,
   httpUrl,
   InvalidVariable,
   integer,
   longSecret,
   oneOf,
   quoted,
+  someOf,
   textOf,
   type Variable,
   visibleAscii,
@@ -19,6 +21,7 @@ import {
 import type { Env } from "./env.ts";
 import type { MacSecrets } from "./gateway-key/format.ts";
 import type { SealingKeys } from "./gateway-key/seal.ts";
+import { POLICY_NAMES, type Shadowable } from "./quota/policy.ts";
 import type { Networks } from "./upstream/client-address.ts";
 
 export interface Config {
@@ -34,6 +37,8 @@ export interface Config {
   readonly originAccess: { readonly clientId: string; readonly clientSecret: string } | null;
   /** Limit of policy `posts`, requests an hour and tenant. */
   readonly postsPerHour: number;
+  /** For every tenant; a tenant may have more of them. */
+  readonly shadowPolicies: ReadonlySet<Shadowable>;
   readonly subscriptionsRequired: boolean;
   readonly subscriptionGraceDays: number;
   /** Null: tokens are tried at the origin. */
@@ -115,6 +120,7 @@ export const VARIABLES = Object.keys({
   UNPROTECTED: true,
   MAX_BODY_BYTES: true,
   CORS_ORIGINS: true,
+  SHADOW_POLICIES: true,
   TRUSTED_PROXIES: true,
   LOG_REQUESTS: true,
   KEY_MAC_SECRET: true,
@@ -148,6 +154,7 @@ function parse(env: Env): Config {
     authorityTimeoutMs: integer(env, "AUTHORITY_TIMEOUT_MS", { byDefault: 1_000, min: 1, max: 60_000 }),
     originAccess: originAccess(env),
     postsPerHour: integer(env, "API_LIMIT", { byDefault: 30, min: 1, max: 1_000_000 }),
+    shadowPolicies: new Set(someOf(env, "SHADOW_POLICIES", [...POLICY_NAMES, "flood"])),
     subscriptionsRequired: oneOf(env, "SUBSCRIPTIONS", ["off", "required"]) === "required",
     subscriptionGraceDays: integer(env, "SUBSCRIPTION_GRACE_DAYS", { byDefault: 0, min: 0, max: 3_650 }),
     rfc7662: rfc7662(env),
@@ -286,8 +293,7 @@ function signedAnswers(env: Env): Rfc7662Config["signed"] {
 }
 
 function corsOrigins(env: Env): ReadonlySet<string> {
-  const text = textOf(env, "CORS_ORIGINS");
-  const origins = text === null ? [] : text.split(",").map((entry) => entry.trim());
+  const origins = entriesOf(env, "CORS_ORIGINS");
   for (const origin of origins) {
     if (!isSerializedOrigin(origin)) {
       const allowed = 'origins as browsers send them, separated by commas: "https://app.example.com"';
@@ -298,9 +304,7 @@ function corsOrigins(env: Env): ReadonlySet<string> {
 }
 
 function trustedProxies(env: Env): Networks {
-  const text = textOf(env, "TRUSTED_PROXIES");
-  const entries = text === null ? [] : text.split(",").map((entry) => entry.trim());
-  return entries.map((entry) => {
+  return entriesOf(env, "TRUSTED_PROXIES").map((entry) => {
     if (ipaddr.isValidCIDR(entry)) return ipaddr.parseCIDR(entry);
     if (ipaddr.isValid(entry)) {
       const address = ipaddr.process(entry);

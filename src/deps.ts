@@ -34,6 +34,7 @@ export function compose(env: Env, config: Config): Deps {
     hosts: new HostIndex(env.CREDENTIALS, steadyNowMs),
     inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, steadyNowMs),
     flood: new FloodShield(env.FLOOD),
+    floodInShadow: config.shadowPolicies.has("flood"),
     learns: config.learnFromOrigin,
     macSecrets: config.macSecrets,
     introspectionTimeoutMs,

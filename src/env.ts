@@ -47,6 +47,7 @@ export interface Env {
   readonly UNPROTECTED?: string;
   readonly MAX_BODY_BYTES?: string;
   readonly CORS_ORIGINS?: string;
+  readonly SHADOW_POLICIES?: string;
   readonly TRUSTED_PROXIES?: string;
   readonly LOG_REQUESTS?: string;
   readonly KEY_MAC_SECRET?: string;

@@ -129,6 +129,9 @@ async function admit(
       onDecision: (by) => {
         event.decidedBy = by;
       },
+      onShadow: (reason) => {
+        event.shadow = reason;
+      },
     },
     deps,
   );
@@ -136,6 +139,7 @@ async function admit(
   const { tenantId, keyId, grant } = principal.value;
   event.owner = { tenantId, keyId };
   event.stale = grant.stale ?? false;
+  event.shadow = grant.wouldHaveBeen ?? event.shadow;
   const entitlement = entitle(principal.value, operation.scope, deps.config, deps.nowMs());
   return entitlement.ok ? decideRate(entitlement.value) : entitlement;
 }

@@ -81,6 +81,7 @@ export async function explain(deps: Deps, question: Question, look: Look): Promi
   });
   if (entitlement === null) return finish();
   take(decideRate(entitlement), ({ quota }) => {
+    if (grant.wouldHaveBeen !== undefined) return `${grant.wouldHaveBeen}, were the policy not in shadow`;
     return `${quota.remaining} of ${quota.policy.limit} left in ${quota.policy.windowSeconds} s`;
   });
   return finish();

@@ -5,6 +5,7 @@ import { canonicalHostName } from "../entitlement/hosts.ts";
 import { canonicalNetwork } from "../entitlement/networks.ts";
 import { SCOPES } from "../entitlement/scopes.ts";
 import { SUBSCRIPTION_STATUSES } from "../entitlement/subscription.ts";
+import { POLICY_NAMES } from "../quota/policy.ts";
 
 const MAX_LIMIT = 1_000_000_000;
 const MAX_GRACE_SECONDS = 2_592_000;
@@ -35,6 +36,9 @@ const network = z
   .transform((text) => canonicalNetwork(text) ?? text);
 const allowedNetworks = z.array(network).max(100);
 
+const shadowPolicies = z
+  .array(z.enum(POLICY_NAMES))
+  .refine((names) => new Set(names).size === names.length, "each policy once");
 const hostName = z
   .string()
   .max(253)
@@ -51,6 +55,7 @@ export const tenantChange = z.strictObject({
   limits: z
     .strictObject({ postsPerHour: limit.nullable().optional(), apiPerMinute: limit.nullable().optional() })
     .optional(),
+  shadowPolicies: shadowPolicies.optional(),
   allowedHosts: allowedHosts.optional(),
 });
 export const newSubscription = z.strictObject({
@@ -142,6 +147,7 @@ export const tenant = z
       currentPeriodEnd: instant,
     }),
     limits: z.object({ postsPerHour: z.int().nullable(), apiPerMinute: z.int().nullable() }),
+    shadowPolicies: z.array(z.enum(POLICY_NAMES)),
     allowedHosts: z.array(z.string()),
     hasOriginKey: z.boolean(),
     createdAt: instant,
@@ -195,6 +201,8 @@ const quota = z.object({
   remaining: z.int(),
   windowSeconds: z.int(),
   resetSeconds: z.int(),
+  inShadow: z.boolean(),
+  passedInShadow: z.int(),
 });
 export const usage = z
   .object({

@@ -39,7 +39,7 @@ async function identify(c: AdminContext): Promise<Result<{ readonly tag: Tag; re
   if (credential.value.kind === "oauth_token") {
     return deny("credential_malformed", "Ask with an API key or a gateway key; tokens are their apps'");
   }
-  const asker = { clientAddress: context.clientAddress, waitUntil, onDecision: () => {} };
+  const asker = { clientAddress: context.clientAddress, waitUntil, onDecision: () => {}, onShadow: () => {} };
   const find = credential.value.kind === "gateway_key" ? findGatewayKey : findClaim;
   const claim = await find(credential.value, asker, deps);
   if (!claim.ok) return claim;

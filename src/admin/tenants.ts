@@ -58,10 +58,10 @@ export const tenants = new Hono<AdminEnv>()
     gives("Changes a tenant's name, limits and host names", schemas.tenantEffect),
     takes("json", schemas.tenantChange),
     async (c) => {
-      const { name, limits, allowedHosts } = c.req.valid("json");
+      const { name, limits, shadowPolicies, allowedHosts } = c.req.valid("json");
       const version = ifMatch(c);
       if (version === "invalid") return problem(c, "invalid", NO_VERSION);
-      const patch = { ...defined({ name, allowedHosts }), ...defined(limits ?? {}) };
+      const patch = { ...defined({ name, shadowPolicies, allowedHosts }), ...defined(limits ?? {}) };
       return answer(c, await authorityIn(c).changeTenant(patch, version, c.var.actor));
     },
   )

@@ -4,6 +4,7 @@
  */
 import type { Subscription } from "../entitlement/subscription.ts";
 import { type SealingKeys, seal } from "../gateway-key/seal.ts";
+import type { PolicyName } from "../quota/policy.ts";
 import type { Audit, By } from "./audit.ts";
 import type { Passing } from "./claims.ts";
 import { hostKey } from "./host-names.ts";
@@ -19,8 +20,8 @@ import {
   timeOf,
   type Usage,
   viewOfKey,
-  viewOfQuota,
   viewOfTenant,
+  viewOfUsage,
 } from "./views.ts";
 
 export type Problem =
@@ -49,6 +50,7 @@ export interface TenantPatch {
   /** Null: as for everybody. */
   readonly postsPerHour?: number | null;
   readonly apiPerMinute?: number | null;
+  readonly shadowPolicies?: readonly PolicyName[];
   /** Claimed already. */
   readonly allowedHosts?: readonly string[];
 }
@@ -111,7 +113,8 @@ export class Administration {
         else limits[limit as keyof typeof limits] = value;
       }
       const allowedHosts = patch.allowedHosts ?? tenant.allowedHosts;
-      return { ...tenant, name: name ?? tenant.name, limits, allowedHosts };
+      const shadowPolicies = patch.shadowPolicies ?? tenant.shadowPolicies;
+      return { ...tenant, name: name ?? tenant.name, limits, shadowPolicies, allowedHosts };
     });
   }
 
@@ -247,11 +250,11 @@ export class Administration {
     const only = digest === null ? null : this.#registry.key(digest);
     const keys = digest === null ? this.#registry.page("", USAGE_KEYS) : only === null ? [] : [only];
     return done({
-      posts: viewOfQuota(leases.quota("posts", tenant.value, only, rule, nowMs)),
+      posts: viewOfUsage(leases.usage("posts", tenant.value, only, rule, nowMs)),
       keys: keys.map((key) => ({
         id: key.keyId,
         name: key.name,
-        api: viewOfQuota(leases.quota("api", tenant.value, key, rule, nowMs)),
+        api: viewOfUsage(leases.usage("api", tenant.value, key, rule, nowMs)),
         lastUsedAt: timeOf(this.#registry.lastUseOf(key.keyId)?.atMs ?? null),
       })),
     });

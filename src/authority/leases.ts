@@ -12,7 +12,7 @@ import {
   UNKNOWN_SUBSCRIPTION,
 } from "../entitlement/subscription.ts";
 import type { SealingKeys } from "../gateway-key/seal.ts";
-import { POLICIES, type PolicyName, policyFor, type Quota } from "../quota/policy.ts";
+import { POLICIES, type PolicyName, policyFor, type Quota, type Shadowable } from "../quota/policy.ts";
 import type { IntrospectionRule, Introspections, Standing } from "./introspections.ts";
 import type { Ledger } from "./ledger.ts";
 import type { OriginKeys } from "./origin-key.ts";
@@ -34,6 +34,13 @@ export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
   /** How long (ms) after its ask a grant may be used. */
   readonly authorityTimeoutMs: number;
   readonly sealingKeys: SealingKeys | null;
+  readonly shadowPolicies: ReadonlySet<Shadowable>;
+}
+
+export interface PolicyUsage {
+  readonly quota: Quota;
+  readonly inShadow: boolean;
+  readonly passedInShadow: number;
 }
 
 /** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
@@ -120,10 +127,15 @@ export class Leases {
     return { ...grant, usableForMs, generation, refresh, stale, ...swapped };
   }
 
-  /** What is left of a policy to a key. */
-  quota(name: PolicyName, tenant: Tenant, key: Key | null, rule: LeaseRule, nowMs: number): Quota {
+  /** What is left of a policy to a key, and what it would have refused in the last window were it not in shadow. */
+  usage(name: PolicyName, tenant: Tenant, key: Key | null, rule: LeaseRule, nowMs: number): PolicyUsage {
     const policy = policyFor(name, rule, tenant.limits, key?.limits ?? {});
-    return this.#ledger.look(policy, POLICIES[name].per === "tenant" ? "" : (key?.keyId ?? ""), nowMs).quota;
+    const partition = POLICIES[name].per === "tenant" ? "" : (key?.keyId ?? "");
+    return {
+      quota: this.#ledger.look(policy, partition, nowMs).quota,
+      inShadow: isInShadow(name, tenant, rule),
+      passedInShadow: this.#ledger.passedInShadow(name, partition, nowMs),
+    };
   }
 
   /** What became of a token that the origin counts. */
@@ -144,6 +156,7 @@ export class Leases {
     const usableUntilMs = nowMs + rule.authorityTimeoutMs;
     const policy = policyFor(ask.policy, rule, tenant.limits, key.limits);
     const partition = per === "tenant" ? "" : key.keyId;
+    const inShadow = isInShadow(ask.policy, tenant, rule);
     const { nonce } = ask;
     const { granted, quota } =
       nonce === null
@@ -154,6 +167,7 @@ export class Leases {
               policy,
               partition,
               usableUntilMs,
+              inShadow,
               // Postiz counts a request when it has read it, which may be any time until it answers; limits that are
               // the gateway's alone count from when the gateway admits.
               reachesOriginUntilMs: countedByOrigin ? usableUntilMs + ask.settleWithinMs : usableUntilMs,
@@ -162,10 +176,11 @@ export class Leases {
           );
     return {
       v: PROTOCOL_VERSION,
-      verdict: granted ? "granted" : "rate_limited",
+      verdict: granted || inShadow ? "granted" : "rate_limited",
+      ...(inShadow && !granted && { wouldHaveBeen: "rate_limited" }),
       keyId: key.keyId,
       subscription: tenant.subscription,
-      tokens: granted ? 1 : 0,
+      tokens: granted || inShadow ? 1 : 0,
       quota,
       usableForMs: rule.authorityTimeoutMs,
     };
@@ -177,6 +192,10 @@ function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {
   if (key.state === "revoked") return "key_revoked";
   if (key.state !== "active") return "key_disabled";
   return key.expiresAtMs !== null && nowMs >= key.expiresAtMs ? "key_expired" : null;
+}
+
+function isInShadow(policy: PolicyName, { shadowPolicies }: Tenant, rule: LeaseRule): boolean {
+  return rule.shadowPolicies.has(policy) || shadowPolicies.includes(policy);
 }
 
 /** What the key was not made for. An isolate of an earlier version does not say what the operation takes. */

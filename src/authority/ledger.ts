@@ -16,6 +16,8 @@ export interface TokenAsk {
   /** Last instant at which the token can be used, and at which the request can reach the origin. */
   readonly usableUntilMs: number;
   readonly reachesOriginUntilMs: number;
+  /** What is refused passes all the same: committed like a grant, but of no tokens. */
+  readonly inShadow: boolean;
 }
 
 export interface TokenAnswer {
@@ -73,11 +75,15 @@ export class Ledger {
     this.#prune(nowMs);
     const window = this.#window(ask.policy.name, ask.partition, nowMs);
     const before = window.at(nowMs, ask.policy.limit);
-    if (this.#isGranted(ask.nonce)) return answer(true, ask.policy, before.available, before.resetMs);
+    const given = this.#tokensGiven(ask.nonce);
+    if (given !== null && given > 0) return answer(true, ask.policy, before.available, before.resetMs);
     const blockedMs = this.#originBlockUntilMs(ask.policy.name) - nowMs;
-    if (blockedMs > 0) return answer(false, ask.policy, 0, Math.max(blockedMs, before.retryAfterMs));
-    if (before.available === 0) return answer(false, ask.policy, 0, before.retryAfterMs);
-    this.#commit(ask, window);
+    if (given === 0 || blockedMs > 0 || before.available === 0) {
+      if (ask.inShadow && given === null) this.#commit(ask, 0);
+      return answer(false, ask.policy, 0, Math.max(blockedMs, before.retryAfterMs));
+    }
+    const { countsUntilMs } = this.#commit(ask, 1);
+    window.spend({ nonce: ask.nonce, tokens: 1, countsUntilMs });
     const after = window.at(nowMs, ask.policy.limit);
     return answer(true, ask.policy, after.available, after.resetMs);
   }
@@ -149,18 +155,32 @@ export class Ledger {
     );
   }
 
-  #commit(ask: TokenAsk, window: RollingWindow): void {
+  /** How many passed in the last window only because the policy was in shadow. */
+  passedInShadow(policy: PolicyName, partition: string, nowMs: number): number {
+    return this.#sql
+      .exec<{ count: number }>(
+        `SELECT COUNT(*) AS count FROM grant_log
+         WHERE policy = ? AND partition = ? AND counts_until_ms > ? AND tokens = 0`,
+        policy,
+        partition,
+        nowMs,
+      )
+      .one().count;
+  }
+
+  #commit(ask: TokenAsk, tokens: 0 | 1): { readonly countsUntilMs: number } {
     const countsUntilMs = ask.reachesOriginUntilMs + ask.policy.windowSeconds * 1_000 + CLOCK_MARGIN_MS;
     this.#sql.exec(
       `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
-       VALUES (?, ?, ?, 1, ?, ?)`,
+       VALUES (?, ?, ?, ?, ?, ?)`,
       ask.nonce,
       ask.policy.name,
       ask.partition,
+      tokens,
       ask.usableUntilMs,
       countsUntilMs,
     );
-    window.spend({ nonce: ask.nonce, tokens: 1, countsUntilMs });
+    return { countsUntilMs };
   }
 
   #window(policy: PolicyName, partition: string, nowMs: number): RollingWindow {
@@ -176,15 +196,17 @@ export class Ledger {
   #spent(policy: PolicyName, partition: string, nowMs: number): Iterable<Spent> {
     return this.#sql.exec<{ nonce: string; tokens: number; countsUntilMs: number }>(
       `SELECT nonce, tokens, counts_until_ms AS countsUntilMs FROM grant_log
-       WHERE policy = ? AND partition = ? AND counts_until_ms > ?`,
+       WHERE policy = ? AND partition = ? AND counts_until_ms > ? AND tokens > 0`,
       policy,
       partition,
       nowMs,
     );
   }
 
-  #isGranted(nonce: string): boolean {
-    return this.#sql.exec("SELECT 1 FROM grant_log WHERE nonce = ?", nonce).toArray().length > 0;
+  /** To an earlier ask with this nonce; null where there was none. */
+  #tokensGiven(nonce: string): number | null {
+    const rows = this.#sql.exec<{ tokens: number }>("SELECT tokens FROM grant_log WHERE nonce = ?", nonce);
+    return rows.toArray()[0]?.tokens ?? null;
   }
 
   #originBlockUntilMs(policy: PolicyName): number {

@@ -100,6 +100,8 @@ export interface Grant {
   readonly refresh?: boolean;
   /** On `granted`: the answer it rests on is past its time, and no new one can be had. */
   readonly stale?: boolean;
+  /** On `granted`: what it would have been, were the policy not in shadow. */
+  readonly wouldHaveBeen?: "rate_limited";
   /** On `introspection_unavailable`: milliseconds until somebody will ask again. */
   readonly retryInMs?: number;
   /** Whose authority this is; on `moved`, whose is to be asked instead. */

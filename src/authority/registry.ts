@@ -6,7 +6,7 @@ import {
   type SubscriptionStatus,
   UNKNOWN_SUBSCRIPTION,
 } from "../entitlement/subscription.ts";
-import type { LimitOverrides } from "../quota/policy.ts";
+import type { LimitOverrides, PolicyName } from "../quota/policy.ts";
 import { type CredentialRecord, RECORD_VERSION, type RecordState } from "./credential-record.ts";
 import type { TenantId } from "./tenant-id.ts";
 
@@ -24,6 +24,8 @@ export interface Tenant {
   /** The operator's word for what was bought; nothing is decided on it. */
   readonly tier: string | null;
   readonly limits: LimitOverrides;
+  /** Besides those that are in shadow for all. */
+  readonly shadowPolicies: readonly PolicyName[];
   /** Empty: served under any. */
   readonly allowedHosts: readonly string[];
   /** Its own Postiz key, sealed. */
@@ -76,6 +78,7 @@ interface TenantRow extends Record<string, SqlStorageValue> {
   readonly current_period_end_ms: number | null;
   readonly tier: string | null;
   readonly limits: string;
+  readonly shadow_policies: string;
   readonly allowed_hosts: string;
   readonly sealed_origin_key: string | null;
   readonly created_at_ms: number;
@@ -136,6 +139,7 @@ export class Registry {
       subscription: { status: row.subscription_status, currentPeriodEndMs: row.current_period_end_ms },
       tier: row.tier,
       limits: JSON.parse(row.limits) as LimitOverrides,
+      shadowPolicies: JSON.parse(row.shadow_policies) as PolicyName[],
       allowedHosts: JSON.parse(row.allowed_hosts) as string[],
       sealedOriginKey: row.sealed_origin_key,
       createdAtMs: row.created_at_ms,
@@ -149,13 +153,15 @@ export class Registry {
     this.#tenant = null;
     this.#sql.exec(
       `INSERT INTO tenant (id, name, status, subscription_status, current_period_end_ms, tier, limits, allowed_hosts,
-         sealed_origin_key, created_at_ms, version, unsubscribed_at_ms, moved_to)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         sealed_origin_key, created_at_ms, version, unsubscribed_at_ms, moved_to,
+         shadow_policies)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
          subscription_status = excluded.subscription_status, current_period_end_ms = excluded.current_period_end_ms,
          tier = excluded.tier, limits = excluded.limits, allowed_hosts = excluded.allowed_hosts,
          sealed_origin_key = excluded.sealed_origin_key, version = excluded.version,
-         unsubscribed_at_ms = excluded.unsubscribed_at_ms, moved_to = excluded.moved_to`,
+         unsubscribed_at_ms = excluded.unsubscribed_at_ms, moved_to = excluded.moved_to,
+         shadow_policies = excluded.shadow_policies`,
       tenant.id,
       tenant.name,
       tenant.status,
@@ -169,6 +175,7 @@ export class Registry {
       tenant.version,
       tenant.unsubscribedAtMs,
       tenant.movedTo,
+      JSON.stringify(tenant.shadowPolicies),
     );
   }
 
@@ -297,6 +304,7 @@ export function newTenant(id: TenantId, name: string, nowMs: number): Tenant {
     subscription: UNKNOWN_SUBSCRIPTION,
     tier: null,
     limits: {},
+    shadowPolicies: [],
     allowedHosts: [],
     sealedOriginKey: null,
     createdAtMs: nowMs,

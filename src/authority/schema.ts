@@ -113,6 +113,8 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
      failures INTEGER NOT NULL,
      due_at_ms INTEGER NOT NULL
    ) WITHOUT ROWID;`,
+  `-- What would have been refused, had it not been in shadow, is a grant without tokens.
+   ALTER TABLE tenant ADD COLUMN shadow_policies TEXT NOT NULL DEFAULT '[]';`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

@@ -1,7 +1,8 @@
 /** Tenants and keys as operators see them: times in RFC 3339 UTC, nothing that could be used as a credential. */
 import type { Scope } from "../entitlement/scopes.ts";
 import type { SubscriptionStatus } from "../entitlement/subscription.ts";
-import type { Quota } from "../quota/policy.ts";
+import type { PolicyName } from "../quota/policy.ts";
+import type { PolicyUsage } from "./leases.ts";
 import type { Key, LastUse, Tenant } from "./registry.ts";
 import type { TenantId } from "./tenant-id.ts";
 
@@ -16,6 +17,7 @@ export interface TenantView {
   };
   /** Null: as for everybody. */
   readonly limits: { readonly postsPerHour: number | null; readonly apiPerMinute: number | null };
+  readonly shadowPolicies: readonly PolicyName[];
   /** Empty: under every name that is not another tenant's. */
   readonly allowedHosts: readonly string[];
   readonly hasOriginKey: boolean;
@@ -47,6 +49,9 @@ export interface QuotaView {
   readonly remaining: number;
   readonly windowSeconds: number;
   readonly resetSeconds: number;
+  readonly inShadow: boolean;
+  /** In the last window, and only because the policy was in shadow. */
+  readonly passedInShadow: number;
 }
 
 export interface Usage {
@@ -65,8 +70,10 @@ export interface Self {
   readonly key: KeyView;
 }
 
-export function viewOfQuota({ policy, remaining, resetSeconds }: Quota): QuotaView {
-  return { limit: policy.limit, remaining, windowSeconds: policy.windowSeconds, resetSeconds };
+export function viewOfUsage({ quota, inShadow, passedInShadow }: PolicyUsage): QuotaView {
+  const { policy, remaining, resetSeconds } = quota;
+  const { limit, windowSeconds } = policy;
+  return { limit, remaining, windowSeconds, resetSeconds, inShadow, passedInShadow };
 }
 
 export const timeOf = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
@@ -85,6 +92,7 @@ export function viewOfTenant(tenant: Tenant): TenantView {
       currentPeriodEnd: timeOf(subscription.currentPeriodEndMs),
     },
     limits: { postsPerHour: limits.postsPerHour ?? null, apiPerMinute: limits.apiPerMinute ?? null },
+    shadowPolicies: tenant.shadowPolicies,
     allowedHosts: tenant.allowedHosts,
     hasOriginKey: tenant.sealedOriginKey !== null,
     createdAt: creationOf(tenant.createdAtMs),

@@ -51,7 +51,7 @@ async function decide(
   using: Authenticator,
 ): Promise<Result<Principal>> {
   const { authority, inquiries, nowMs } = using;
-  const { waitUntil, onDecision, host, ...demanded } = demand;
+  const { waitUntil, onDecision, onShadow: _, host, ...demanded } = demand;
   const ask = { ...demanded, entrance: { host, hostOwner } };
   const { digest } = found;
   const untilMs = nowMs() + using.introspectionTimeoutMs;

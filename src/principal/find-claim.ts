@@ -5,7 +5,7 @@
 import { type CredentialClaim, claimFor } from "../authority/claim.ts";
 import { tenantOfLastAnswer } from "../authority/last-answer.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
-import { deny, pass, type Result } from "../denial.ts";
+import { type DenialReason, deny, pass, type Result } from "../denial.ts";
 import type { Inquiries } from "../introspection/inquiries.ts";
 import type { FloodShield } from "../quota/flood-shield.ts";
 import type { DecidedBy } from "../telemetry/event.ts";
@@ -20,6 +20,8 @@ export interface ClaimFinder {
   readonly lastAnswers: KVNamespace;
   readonly inquiries: Inquiries;
   readonly flood: FloodShield;
+  /** The shield refuses nobody, and says whom it would. */
+  readonly floodInShadow: boolean;
   /** An unknown API key may be one that the origin knows. */
   readonly learns: boolean;
   /** How long a request may wait for an introspection. */
@@ -33,6 +35,8 @@ export interface Asker {
   readonly waitUntil: WaitUntil;
   /** Is told who has decided, as far as it has come. */
   readonly onDecision: (by: DecidedBy) => void;
+  /** What a policy in shadow would have refused it for. */
+  readonly onShadow: (reason: DenialReason) => void;
 }
 
 /** How long (ms) to leave those who are introspecting alone before looking again. */
@@ -50,7 +54,7 @@ export async function findClaim(
   asker.onDecision("memory");
   const refused = credentials.recallRefusal(credential);
   if (refused !== undefined) return refused;
-  const shield = flood.check(asker.clientAddress);
+  const shield = unlessInShadow(flood.check(asker.clientAddress), asker, using);
   if (!shield.ok) return shield;
   asker.onDecision("kv");
   const found = await credentials.look(credential);
@@ -64,7 +68,7 @@ export async function findClaim(
   if (!claim.ok) return claim;
   if (claim.value !== null) return pass(credentials.remember(credential, claim.value));
   const refusal = credentials.refuse(credential, unknown(credential));
-  const counted = await flood.countFailure(asker.clientAddress);
+  const counted = unlessInShadow(await flood.countFailure(asker.clientAddress), asker, using);
   return counted.ok ? refusal : counted;
 }
 
@@ -74,9 +78,11 @@ export async function findClaim(
  */
 async function askAboutStranger(
   credential: Credential,
-  { clientAddress, waitUntil, onDecision }: Asker,
-  { inquiries, lastAnswers, flood, nowMs, introspectionTimeoutMs }: ClaimFinder,
+  asker: Asker,
+  using: ClaimFinder,
 ): Promise<Result<CredentialClaim | null>> {
+  const { inquiries, lastAnswers, flood, nowMs, introspectionTimeoutMs } = using;
+  const { clientAddress, waitUntil, onDecision } = asker;
   onDecision("introspection");
   const untilMs = nowMs() + introspectionTimeoutMs;
   if (inquiries.areFull(credential)) {
@@ -87,7 +93,7 @@ async function askAboutStranger(
     if (nowMs() >= untilMs)
       return unavailable(credential, "Too many unknown credentials are being asked about", 1);
     await pause(POLL_MS);
-    const shield = flood.check(clientAddress);
+    const shield = unlessInShadow(flood.check(clientAddress), asker, using);
     if (!shield.ok) return shield;
   }
   const { answer, claim } = await inquiries.meet(credential, untilMs - nowMs(), waitUntil);
@@ -101,6 +107,16 @@ async function askAboutStranger(
   if (known === null) return unavailable(credential, "Nobody could say whether the credential is active", 5);
   await inquiries.reportUnanswered(credential, known);
   return pass(known);
+}
+
+function unlessInShadow(
+  shield: Result<void>,
+  { onShadow }: Asker,
+  { floodInShadow }: ClaimFinder,
+): Result<void> {
+  if (shield.ok || !floodInShadow) return shield;
+  onShadow(shield.denial.reason);
+  return pass(undefined);
 }
 
 /** Where a token was last known, in case CREDENTIALS has not caught up; keys leave no such trace. */

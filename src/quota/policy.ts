@@ -4,7 +4,11 @@
  */
 
 /** `posts`: `POST /public/v1/posts`. `api`: everything else. */
-export type PolicyName = "posts" | "api";
+export const POLICY_NAMES = ["posts", "api"] as const;
+export type PolicyName = (typeof POLICY_NAMES)[number];
+
+/** A policy in shadow refuses nothing: what it would have refused passes, and is noted. */
+export type Shadowable = PolicyName | "flood";
 
 interface PolicySpec {
   readonly windowSeconds: number;

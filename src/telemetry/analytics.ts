@@ -6,7 +6,7 @@ import type { GatewayEvent } from "./event.ts";
 
 /** Limits of the platform, which the local runtime does not enforce: 16 KB of blobs, 96 bytes of index. */
 const MAX_INDEX_BYTES = 96;
-/** Eleven blobs of at most this size stay well under the limit together. */
+/** Twelve blobs of at most this size stay well under the limit together. */
 const MAX_BLOB_BYTES = 256;
 
 export function toDataPoint(event: GatewayEvent): AnalyticsEngineDataPoint {
@@ -24,6 +24,7 @@ export function toDataPoint(event: GatewayEvent): AnalyticsEngineDataPoint {
       event.country, // blob9
       event.version, // blob10
       event.decidedBy, // blob11
+      event.shadow, // blob12
     ].map((blob) => clip(blob, MAX_BLOB_BYTES)),
     doubles: [
       event.v, // double1

@@ -25,6 +25,7 @@ export class EventDraft {
   credential: CredentialKind | "none" = "none";
   decidedBy: DecidedBy = "nobody";
   stale = false;
+  shadow: GatewayEvent["shadow"] = "";
   owner: NonNullable<Denial["owner"]> = { tenantId: "", keyId: "" };
 
   constructor(context: RequestContext) {
@@ -67,6 +68,7 @@ export class EventDraft {
       bytesOut: ending.bytesOut,
       country: countryOf(request),
       stale: this.stale,
+      shadow: this.shadow,
       degraded: false,
       version: VERSION,
     };

@@ -42,6 +42,8 @@ export interface GatewayEvent {
   readonly country: string;
   /** Decided on an introspection answer past its time. */
   readonly stale: boolean;
+  /** What a policy in shadow would have refused it for; empty where none would. */
+  readonly shadow: DenialReason | "";
   /** Decided without the tenant's authority. */
   readonly degraded: boolean;
   /** Of the gateway. */

@@ -9,7 +9,7 @@ import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { readConfig } from "../../src/config.ts";
 import type { Credential } from "../../src/credential/credential.ts";
-import type { Result } from "../../src/denial.ts";
+import type { DenialReason, Result } from "../../src/denial.ts";
 import { compose, type Deps } from "../../src/deps.ts";
 import type { Env, RateLimiter } from "../../src/env.ts";
 import { authenticate } from "../../src/principal/authenticate.ts";
@@ -64,6 +64,8 @@ export function contextOf(storage: DurableObjectStorage): DurableObjectState {
 export interface Asked {
   readonly result: Result<Principal>;
   readonly decidedBy: DecidedBy;
+  /** What policies in shadow would have refused it for. */
+  readonly shadows: readonly DenialReason[];
 }
 
 export class World {
@@ -133,6 +135,7 @@ export class World {
     }: { clientAddress?: string; policy?: PolicyName; host?: string } = {},
   ): Promise<Asked> {
     let decidedBy: DecidedBy = "nobody";
+    const shadows: DenialReason[] = [];
     const result = await authenticate(
       credential,
       {
@@ -148,10 +151,11 @@ export class World {
         onDecision: (by) => {
           decidedBy = by;
         },
+        onShadow: (reason) => shadows.push(reason),
       },
       isolate,
     );
-    return { result, decidedBy };
+    return { result, decidedBy, shadows };
   }
 
   /** Lets time pass, with everything in it that is due: timers and alarms. */

@@ -31,6 +31,7 @@ describe("the configuration", () => {
       authorityTimeoutMs: 1_000,
       originAccess: null,
       postsPerHour: 30,
+      shadowPolicies: new Set(),
       subscriptionsRequired: false,
       subscriptionGraceDays: 0,
       rfc7662: null,
@@ -84,6 +85,7 @@ describe("the configuration", () => {
     "UNPROTECTED",
     "MAX_BODY_BYTES",
     "CORS_ORIGINS",
+    "SHADOW_POLICIES",
     "TRUSTED_PROXIES",
     "LOG_REQUESTS",
     "KEY_MAC_SECRET",
@@ -277,6 +279,20 @@ describe("choices", () => {
       }
     },
   );
+});
+
+describe("SHADOW_POLICIES", () => {
+  it("names policies, separated by commas", () => {
+    expect([...configOf({ SHADOW_POLICIES: "posts, flood" }).shadowPolicies]).toEqual(["posts", "flood"]);
+    expect([...configOf({}).shadowPolicies]).toEqual([]);
+  });
+
+  it.each(["all", "posts,", "Posts", "posts;api"])("is no %s", (value) => {
+    expect(problemOf({ SHADOW_POLICIES: value })).toMatchObject({
+      variable: "SHADOW_POLICIES",
+      allowed: 'some of "posts", "api", "flood", separated by commas',
+    });
+  });
 });
 
 describe("CORS_ORIGINS", () => {

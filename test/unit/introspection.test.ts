@@ -783,3 +783,22 @@ describe("the origin's own refusal of what the gateway let in", () => {
     expect(outcomeOf(await world.ask(isolate, KEY))).toBe("granted");
   });
 });
+
+describe("with the flood shield in shadow", () => {
+  it("guesses are looked up, not refused for their number, and each says so", async () => {
+    const nobody = { limit: async () => ({ success: false }) };
+    const world = new World({ SHADOW_POLICIES: "flood" }, nobody);
+    const isolate = world.isolate();
+    const guess = (i: number): Credential => ({ kind: "api_key", secret: digestOf(`guess ${i}`) });
+    for (let i = 0; i < 3; i++) {
+      const { result, shadows } = await world.ask(isolate, guess(i));
+      expect(reasonOf(result)).toBe("key_unknown");
+      expect(shadows).toContain("flood");
+    }
+    const enforced = new World({}, nobody);
+    const shielded = enforced.isolate();
+    await enforced.ask(shielded, guess(0));
+    const { result, shadows } = await enforced.ask(shielded, guess(1));
+    expect([reasonOf(result), shadows]).toEqual(["flood", []]);
+  });
+});

@@ -90,8 +90,8 @@ class Simulation {
   }
 
   #take(nonce: string, partition: string, usableUntilMs: number, reachesOriginUntilMs: number): TokenAnswer {
-    const ask = { nonce, policy: policy("api", this.#limit), partition, usableUntilMs, reachesOriginUntilMs };
-    return this.#ledger.take(ask, this.#nowMs);
+    const when = { usableUntilMs, reachesOriginUntilMs, inShadow: false };
+    return this.#ledger.take({ nonce, policy: policy("api", this.#limit), partition, ...when }, this.#nowMs);
   }
 
   #ask({ partition, usableMs, settleMs, usedAt }: Extract<Step, { kind: "ask" }>): void {
@@ -154,7 +154,26 @@ describe("the ledger", () => {
     partition: "",
     usableUntilMs: START_MS + 1_000,
     reachesOriginUntilMs: START_MS + 31_000,
+    inShadow: false,
     ...more,
+  });
+
+  it("in shadow commits what it would have refused, once, counts it as nothing, and tells how much it was", () => {
+    const storage = memoryStorage();
+    const ledger = new Ledger(storage.sql);
+    for (const nonce of ["a", "b"]) ledger.take(ask(nonce), START_MS);
+    const late = { usableUntilMs: START_MS + 9_000, inShadow: true };
+    for (const nonce of ["c", "c", "d"]) {
+      const { granted, quota } = ledger.take(ask(nonce, late), START_MS + 1);
+      expect({ granted, remaining: quota.remaining }).toEqual({ granted: false, remaining: 0 });
+    }
+    expect(ledger.passedInShadow("posts", "", START_MS + 1)).toBe(2);
+    expect(ledger.latestDeadlineMs()).toBe(START_MS + 9_000);
+    // As soon as the two no longer count there are two again, after a restart too.
+    const laterMs = START_MS + 3_633_000;
+    for (const each of [ledger, new Ledger(storage.sql)])
+      expect(each.look(ask("x").policy, "", laterMs).quota.remaining).toBe(2);
+    expect(ledger.passedInShadow("posts", "", laterMs)).toBe(0);
   });
 
   it("whoever waits for `resetSeconds` after a refusal is admitted", () => {

@@ -25,6 +25,7 @@ const TENANT = {
   subscription: { status: "active", currentPeriodEndMs: null },
   tier: null,
   limits: { apiPerMinute: 5 },
+  shadowPolicies: [],
   allowedHosts: [],
   sealedOriginKey: null,
   createdAtMs: 0,

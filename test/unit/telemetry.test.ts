@@ -25,6 +25,7 @@ const event: GatewayEvent = {
   bytesOut: 20,
   country: "DE",
   stale: true,
+  shadow: "rate_limited",
   degraded: false,
   version: "0.1.0",
 };
@@ -50,6 +51,7 @@ describe("a point in Analytics Engine", () => {
         "DE",
         "0.1.0",
         "authority",
+        "rate_limited",
       ],
       doubles: [1, 201, 1.5, 40, 10, 20, 1, 0],
     });
@@ -177,7 +179,7 @@ describe("the sink", () => {
     expect(Object.keys(JSON.parse(String(line)) as object)).toEqual(
       (
         "v time requestId traceId tenant keyId credential decidedBy method route status outcome source " +
-        "gatewayMs originMs bytesIn bytesOut country stale degraded version"
+        "gatewayMs originMs bytesIn bytesOut country stale shadow degraded version"
       ).split(" "),
     );
   });

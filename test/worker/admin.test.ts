@@ -311,6 +311,44 @@ describe("a tenant's host names", () => {
   });
 });
 
+describe("a policy in shadow", () => {
+  const rateFields = ({ headers }: Received) =>
+    ["RateLimit-Policy", "RateLimit", "X-RateLimit-Remaining", "Retry-After"].map((name) =>
+      headers.get(name),
+    );
+
+  it("refuses nothing for its tenant, and says what it would have: in headers, events, usage and explain", async () => {
+    const tenant = await newTenant();
+    const { key } = (await newKey(tenant)).json;
+    const change = { limits: { postsPerHour: 1, apiPerMinute: 1 }, shadowPolicies: ["posts"] };
+    expect((await call("PATCH", `/tenants/${tenant}`, change)).json).toMatchObject({
+      shadowPolicies: ["posts"],
+    });
+    for (const shadow of ["", "rate_limited", "rate_limited"]) {
+      const received = await post(key);
+      expect([received.status, ...rateFields(received)]).toEqual([
+        201,
+        '"posts";q=1;w=3600',
+        expect.stringMatching(/^"posts";r=0;t=\d+$/),
+        "0",
+        null,
+      ]);
+      expect(await gateway.eventOf(received)).toMatchObject({ outcome: "forwarded", shadow });
+    }
+    expect((await call("GET", `/tenants/${tenant}/usage`)).json).toMatchObject({
+      posts: { limit: 1, remaining: 0, inShadow: true, passedInShadow: 2 },
+      keys: [{ api: { inShadow: false, passedInShadow: 0 } }],
+    });
+    const explained = await call("POST", "/explain", { method: "POST", path: "/public/v1/posts", key });
+    expect(explained.json.outcome).toBe("forwarded");
+    expect(explained.json.stages.at(-1).detail).toBe("rate_limited, were the policy not in shadow");
+    // The other policy is not.
+    expect([(await use(key)).status, (await use(key)).status]).toEqual([200, 429]);
+    await call("PATCH", `/tenants/${tenant}`, { shadowPolicies: [] });
+    expect((await post(key)).status).toBe(429);
+  });
+});
+
 describe("a gateway key", () => {
   it("works at its first use, swapped for the tenant's Postiz key", async () => {
     const tenant = await newTenant();

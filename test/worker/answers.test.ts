@@ -335,7 +335,7 @@ describe("health", () => {
     expect(event).toMatchObject({ outcome: "answered", source: "gateway", status: 200 });
     expect(Object.keys(event).join(" ")).toBe(
       "v time requestId traceId tenant keyId credential decidedBy method route status outcome source " +
-        "gatewayMs originMs bytesIn bytesOut country stale degraded version",
+        "gatewayMs originMs bytesIn bytesOut country stale shadow degraded version",
     );
   });
 
