@@ -75,6 +75,8 @@ export class World {
   /** Calls to the origin, and to any authority. */
   originCalls = 0;
   authorityCalls = 0;
+  /** Calls to any binding, in their order: what a request has awaited. */
+  readonly steps: string[] = [];
   /** How long (ms) a call to an authority takes. */
   authorityMs = 0;
   testifyFails = false;
@@ -102,9 +104,13 @@ export class World {
     this.#directory = new Directory(contextOf(this.#directoryStorage), this.#env());
   }
 
-  /** `vars`: over the world's, as during a rollout. */
+  /** What an isolate has to work with; `vars`: over the world's, as during a rollout. */
+  env(vars: Readonly<Record<string, string>> = {}): Env {
+    return { ...this.#env(), ...vars };
+  }
+
   isolate(vars: Readonly<Record<string, string>> = {}): Deps {
-    const env = { ...this.#env(), ...vars };
+    const env = this.env(vars);
     const config = readConfig(env);
     if (!config.ok) throw new Error(JSON.stringify(config.problem));
     return compose(env, config.config);
@@ -176,10 +182,10 @@ export class World {
 
   #env(): Env {
     return {
-      CREDENTIALS: this.credentials,
-      INTROSPECTION: this.introspection,
+      CREDENTIALS: this.#watched("CREDENTIALS", this.credentials),
+      INTROSPECTION: this.#watched("INTROSPECTION", this.introspection),
       TENANT_AUTHORITY: { getByName: (tag: string) => this.#stub(tag) },
-      DIRECTORY: { getByName: () => this.#directory },
+      DIRECTORY: { getByName: () => this.#watched("DIRECTORY", this.#directory) },
       ORIGIN: {
         fetch: async (_url: string, init: { headers: Headers }) => {
           this.originCalls++;
@@ -202,6 +208,19 @@ export class World {
     return entry;
   }
 
+  #watched<Binding extends object>(binding: string, target: Binding): Binding {
+    return new Proxy(target, {
+      get: (_, name) => {
+        const method = Reflect.get(target, name) as unknown;
+        if (typeof method !== "function") return method;
+        return (...args: unknown[]) => {
+          this.steps.push(`${binding}.${String(name)}`);
+          return Reflect.apply(method, target, args) as unknown;
+        };
+      },
+    });
+  }
+
   #awake(storage: ReturnType<typeof memoryStorage>): TenantAuthority {
     return new TenantAuthority(contextOf(storage), this.#env());
   }
@@ -213,6 +232,7 @@ export class World {
   #stub(tag: string) {
     const call = async (name: string, args: unknown[]): Promise<unknown> => {
       this.authorityCalls++;
+      this.steps.push(`TENANT_AUTHORITY.${name}`);
       if (name === "testify" && this.testifyFails) throw new Error("the object was reset");
       if (this.authorityMs > 0) await new Promise((resolve) => setTimeout(resolve, this.authorityMs));
       await this.before(name, tag);
