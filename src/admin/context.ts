@@ -1,7 +1,7 @@
 /** What handlers of the admin API have in hand, and how they answer. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { Context, Hono } from "hono";
+import type { Context, Hono, TypedResponse } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { describeRoute, resolver, validator } from "hono-openapi";
 import type * as z from "zod";
@@ -14,7 +14,12 @@ import type { TenantAuthority } from "../authority/tenant-authority.ts";
 import { isTenantId } from "../authority/tenant-id.ts";
 import type { Deps } from "../deps.ts";
 import type { Env } from "../env.ts";
-import { type ProblemCode, type ProblemContext, problemResponse } from "../own/problem.ts";
+import {
+  type ProblemCode,
+  type ProblemContext,
+  type ProblemStatus,
+  problemResponse,
+} from "../own/problem.ts";
 import { Refusal } from "../own/refusal.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { WaitUntil } from "../wait-until.ts";
@@ -40,18 +45,20 @@ export function authorityIn(c: AdminContext): DurableObjectStub<TenantAuthority>
   throw new HTTPException(404, { message: NO_TENANT });
 }
 
-export const problem = (c: AdminContext, code: ProblemCode, detail: string, more?: object): Response =>
-  problemResponse(code, detail, c.env.problem, more);
+/** As the typed client sees it: of no success. */
+type ProblemResponse = Response & TypedResponse<z.infer<typeof problemDetails>, ProblemStatus, "json">;
 
-export const failed = (c: AdminContext, { problem: code, detail }: Failure): Response =>
-  problem(c, code, detail);
+export const problem = (c: AdminContext, code: ProblemCode, detail: string, more?: object) =>
+  problemResponse(code, detail, c.env.problem, more) as ProblemResponse;
+
+export const failed = (c: AdminContext, { problem: code, detail }: Failure) => problem(c, code, detail);
 
 /** The value as JSON with its version as ETag, or what is wrong. */
 export function answer<T extends { readonly version: number }>(
   c: AdminContext,
   outcome: Outcome<T>,
   status: 200 | 201 = 200,
-): Response {
+) {
   if (!outcome.ok) return failed(c, outcome);
   const { value } = outcome;
   return c.json("effectiveBy" in outcome ? { ...value, effectiveBy: outcome.effectiveBy } : value, status, {
@@ -97,7 +104,7 @@ export function auditBefore(cursor: string | undefined): number {
   throw new HTTPException(400, { message: "cursor: it is not one of this API's" });
 }
 
-export function auditPage(c: AdminContext, found: readonly NumberedEntry[], limit: number): Response {
+export function auditPage(c: AdminContext, found: readonly NumberedEntry[], limit: number) {
   const nextCursor = found.length < limit ? null : cursorOf(found.at(-1)?.id);
   return c.json({ items: found.map(({ entry }) => entry), nextCursor });
 }
