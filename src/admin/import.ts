@@ -4,13 +4,13 @@ import { describeRoute } from "hono-openapi";
 import type * as z from "zod";
 import { authorityOf } from "../authority/find-authority.ts";
 import { operatorsOf } from "../authority/find-directory.ts";
+import { MAX_LINES } from "../authority/import-rules.ts";
 import { type ImportLine, type ImportResult, UNANSWERED } from "../authority/importing.ts";
 import type { TenantId } from "../authority/tenant-id.ts";
 import { digestOf } from "../credential/credential.ts";
 import { type AdminContext, type AdminEnv, problem } from "./context.ts";
 import * as schemas from "./schemas.ts";
 
-const MAX_LINES = 500;
 /** Tenants at work at the same time. */
 const TOGETHER = 8;
 const TENANTS_A_PAGE = 100;

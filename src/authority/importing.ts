@@ -10,6 +10,7 @@ import { within } from "../timeout.ts";
 import type { Audit, By } from "./audit.ts";
 import { claim } from "./claims.ts";
 import { authorityOf } from "./find-authority.ts";
+import { BRING_AGAIN } from "./import-rules.ts";
 import type { KeyRing } from "./key-ring.ts";
 import type { Handing, Handover, Linking } from "./linking.ts";
 import type { OriginKeys } from "./origin-key.ts";
@@ -41,7 +42,7 @@ export interface ImportResult {
 /** Nothing is known to be lost, and it may be brought again. */
 export const UNANSWERED: ImportResult = {
   result: "rejected",
-  reason: "the tenant's authority did not answer: bring the line again",
+  reason: BRING_AGAIN,
 };
 
 const rejected = (reason: string): ImportResult => ({ result: "rejected", reason });
