@@ -10,7 +10,7 @@ import type { GatewayEvent } from "../../src/telemetry/event.ts";
 import { send } from "../support/http.ts";
 import { until } from "../support/poll.ts";
 import { json, type ScriptedOrigin, startScriptedOrigin } from "../support/scripted-origin.ts";
-import { endStandalone, type Standalone, startStandalone } from "../support/standalone.ts";
+import { endStandalone, type Standalone, startStandalone, workerdOf } from "../support/standalone.ts";
 
 const START_TIMEOUT_MS = 60_000;
 /** All of them in `npm run test:full`. */
@@ -149,11 +149,3 @@ describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
     expect(run).toThrow(expect.objectContaining({ status: 2, stderr: expect.stringContaining(message) }));
   });
 });
-
-function workerdOf({ npm }: Standalone): number {
-  const processes = execFileSync("ps", ["-eo", "pid=,pgid=,args="], { encoding: "utf8" });
-  const line = processes
-    .split("\n")
-    .find((each) => each.includes(` ${npm.pid} `) && each.includes("workerd serve"));
-  return Number(line?.trim().split(/\s+/)[0]);
-}

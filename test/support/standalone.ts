@@ -1,5 +1,5 @@
 /** `npm run standalone` as a process, on a port of its own. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect, vi } from "vitest";
 import { freePort } from "../../local/ports.ts";
@@ -53,4 +53,13 @@ export async function startStandalone(
 export async function endStandalone({ npm, ended }: Standalone): Promise<void> {
   if (npm.exitCode === null && npm.signalCode === null) process.kill(-(npm.pid ?? 0), "SIGKILL");
   await ended;
+}
+
+/** Id of its process. */
+export function workerdOf({ npm }: Standalone): number {
+  const processes = execFileSync("ps", ["-eo", "pid=,pgid=,args="], { encoding: "utf8" });
+  const line = processes
+    .split("\n")
+    .find((each) => each.includes(` ${npm.pid} `) && each.includes("workerd serve"));
+  return Number(line?.trim().split(/\s+/)[0]);
 }
