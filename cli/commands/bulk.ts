@@ -1,0 +1,194 @@
+/** `import` and `export`: many lines, in and out, in the same form. */
+import { type FileHandle, open } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { type Api, ask, reasonOf } from "../client.ts";
+import { describeFailure, EXIT, exitCodeOf, Unreachable, WrongUse } from "../failures.ts";
+import { bringAll, type Round } from "../import.ts";
+import { LineReader } from "../lines.ts";
+import { colours, print, tell } from "../output.ts";
+import { number, Progress } from "../progress.ts";
+import { count, examples, openSession } from "../session.ts";
+
+const ABOUT_IMPORT = `
+A line each: a tenant, its subscription, a key or token that Postiz made (better
+its SHA-256 than itself), its Postiz key. A tenant's lines are taken in order.
+
+  {"type":"tenant","id":"example","name":"Example Ltd"}
+  {"type":"subscription","tenantId":"example","status":"active","tier":"PRO"}
+  {"type":"api_key","tenantId":"example","digest":"…","keyId":"postiz"}
+
+Bringing the same again changes nothing, so an import that was interrupted can
+be run again; it also says from which line on. Rejected lines are named on
+stderr, and stop no others. With --json every line's answer is on the standard
+output.
+`;
+
+/** A terminal sends it to the whole group, and npm and its script send it on: the second is not another wish. */
+const IMPATIENT_AFTER_MS = 1_000;
+
+interface ImportOptions {
+  readonly fromLine?: number;
+}
+
+export function addBulk(program: Command): void {
+  program
+    .command("import")
+    .description("puts tenants and keys in, as many as there are")
+    .argument("<file>", "NDJSON; - for the standard input")
+    .option("--from-line <n>", "begins there, where an interrupted import left off", count)
+    .addHelpText(
+      "after",
+      ABOUT_IMPORT +
+        examples(
+          "postiz-gateway import tenants.ndjson",
+          "postiz-gateway import tenants.ndjson --from-line 12001",
+          "./from-my-database | postiz-gateway import - --json >answers.ndjson",
+        ),
+    )
+    .action(importFile);
+  program
+    .command("export")
+    .description("everything that can be imported, without secrets, as NDJSON")
+    .addHelpText("after", examples("postiz-gateway export >tenants.ndjson", "postiz-gateway export | wc -l"))
+    .action(exportAll);
+}
+
+async function importFile(name: string, { fromLine = 1 }: ImportOptions, command: Command): Promise<void> {
+  const { api, json } = openSession(command);
+  // What is wrong from the start is said before anything is read, and is not waited for.
+  const file = name === "-" ? null : await openFile(name);
+  const input = file === null ? process.stdin : file.createReadStream({ autoClose: false });
+  const interrupted = interruption(() => input.destroy());
+  try {
+    await ask(api.whoami.$get());
+    const size = file === null ? null : (await file.stat()).size;
+    const reader = new LineReader(input, fromLine);
+    const progress = new Progress(process.stderr, () => (size === null ? null : size - reader.skippedBytes));
+    const result = await importLines(api, reader, progress, interrupted.signal, json);
+    report(result, progress, name, fromLine, interrupted.signal, json);
+  } finally {
+    interrupted.forget();
+    input.destroy();
+    await file?.close();
+  }
+}
+
+interface Result {
+  readonly counts: Record<"created" | "updated" | "unchanged" | "rejected", number>;
+  /** Up to the last line that was read to its end, with all before it. */
+  readonly answeredUpTo: number | null;
+  readonly last: Round | null;
+}
+
+async function importLines(
+  api: Api,
+  reader: LineReader,
+  progress: Progress,
+  signal: AbortSignal,
+  json: boolean,
+): Promise<Result> {
+  const { yellow } = colours(process.stderr);
+  const counts = { created: 0, updated: 0, unchanged: 0, rejected: 0 };
+  let answeredUpTo: number | null = null;
+  let last: Round | null = null;
+  const watcher = {
+    answered: (lines: readonly { readonly bytes: number }[]) =>
+      progress.advance(
+        lines.length,
+        lines.reduce((sum, { bytes }) => sum + bytes, 0),
+      ),
+    waiting: (reason: string, seconds: number) =>
+      progress.note(yellow(`${reason.replace(/\.$/, "")}; again in ${seconds} s`)),
+  };
+  for await (const round of bringAll(api, untilStopped(reader, signal), signal, watcher)) {
+    last = round;
+    for (const answer of round.answers) {
+      counts[answer.result]++;
+      // For scripts it is among the answers.
+      if (answer.result === "rejected" && !json) progress.note(`line ${answer.line}: ${answer.reason}`);
+    }
+    if (round.stoppedAt === null) answeredUpTo = round.answers.at(-1)?.line ?? answeredUpTo;
+    if (json) await print(round.answers.map((answer) => `${JSON.stringify(answer)}\n`).join(""));
+  }
+  return { counts, answeredUpTo, last };
+}
+
+/** Ends quietly where reading was broken off on purpose. */
+async function* untilStopped<T>(lines: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  try {
+    yield* lines;
+  } catch (error) {
+    if (!signal.aborted) throw new WrongUse(`The input can't be read: ${reasonOf(error)}.`);
+  }
+}
+
+function report(
+  { counts, answeredUpTo, last }: Result,
+  progress: Progress,
+  name: string,
+  fromLine: number,
+  signal: AbortSignal,
+  json: boolean,
+): void {
+  progress.clear();
+  const { created, updated, unchanged, rejected } = counts;
+  tell(
+    `${progress.summary()}: ${number(created)} created, ${number(updated)} updated, ` +
+      `${number(unchanged)} unchanged, ${number(rejected)} rejected.`,
+  );
+  const failure = last?.failure ?? null;
+  if (failure !== null) tell(describeFailure(failure, json));
+  if (failure !== null || signal.aborted) {
+    const next = last?.stoppedAt ?? (answeredUpTo === null ? fromLine : answeredUpTo + 1);
+    const again = `postiz-gateway import ${shown(name)} --from-line ${next}`;
+    tell(`Every line before ${next} is answered. Go on with:\n  ${again}`);
+  }
+  if (failure !== null) process.exitCode = exitCodeOf(failure);
+  else if (signal.aborted) process.exitCode = EXIT.interrupted;
+  else if (rejected > 0) process.exitCode = EXIT.refused;
+}
+
+const shown = (name: string): string =>
+  /^[\w./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+
+async function openFile(name: string): Promise<FileHandle> {
+  // npm runs scripts in the project's folder, and says where it was called.
+  const isScript = process.env["npm_lifecycle_event"] === "gateway";
+  const path = resolve(isScript ? (process.env["INIT_CWD"] ?? ".") : ".", name);
+  const file = await open(path).catch((error: Error) => {
+    throw new WrongUse(`${path} can't be read: ${error.message}.`);
+  });
+  if (!(await file.stat()).isDirectory()) return file;
+  await file.close();
+  throw new WrongUse(`${path} is a folder: allowed is a file of NDJSON, or - for the standard input.`);
+}
+
+/** Of the signals that end a program, and of the process above that goes without a word. */
+function interruption(stopReading: () => void) {
+  const controller = new AbortController();
+  const events = ["SIGINT", "SIGTERM", "SIGHUP", "disconnect"];
+  let atMs = 0;
+  const interrupt = () => {
+    if (controller.signal.aborted && performance.now() - atMs < IMPATIENT_AFTER_MS) return;
+    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+    atMs = performance.now();
+    controller.abort();
+    stopReading();
+  };
+  for (const event of events) process.on(event, interrupt);
+  const forget = () => {
+    for (const event of events) process.off(event, interrupt);
+  };
+  return { signal: controller.signal, forget };
+}
+
+async function exportAll(_: object, command: Command): Promise<void> {
+  const { api } = openSession(command);
+  const { body } = await api.export.$get();
+  try {
+    for await (const chunk of body ?? []) if (!(await print(chunk))) return;
+  } catch (error) {
+    throw new Unreachable(`The export broke off: ${reasonOf(error)}.`);
+  }
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+/** `postiz-gateway`: the admin API as commands. */
+import { Command, CommanderError } from "commander";
+import manifest from "../package.json" with { type: "json" };
+import { addBulk } from "./commands/bulk.ts";
+import { addKeys } from "./commands/keys.ts";
+import { addQuestions } from "./commands/questions.ts";
+import { addTenantSettings, addTenants } from "./commands/tenants.ts";
+import { describeFailure, EXIT, exitCodeOf, Refused, Unreachable, WrongUse } from "./failures.ts";
+import { tell } from "./output.ts";
+import { DEFAULT_URL } from "./session.ts";
+
+const HELP = `
+A tenant is an organization in Postiz; it has any number of keys, each with
+scopes, an end and a limit of its own. postiz-gateway COMMAND --help tells more,
+with examples.
+
+Environment:
+  GATEWAY_URL          the gateway's address (${DEFAULT_URL})
+  GATEWAY_ADMIN_TOKEN  the ADMIN_TOKEN that the gateway was given
+  GATEWAY_KEY          the key that verify and explain ask about,
+                       in place of the standard input
+  GATEWAY_ORIGIN_KEY   the same for origin-key set
+  NO_COLOR             no colours
+
+The first day:
+  read -rs GATEWAY_ADMIN_TOKEN && export GATEWAY_ADMIN_TOKEN
+  export GATEWAY_URL=https://postiz-api.example.com
+  postiz-gateway health
+  postiz-gateway tenants create example "Example Ltd"
+  postiz-gateway origin-key set example          # asks for its Postiz key
+  postiz-gateway subscription set example active --tier PRO
+  postiz-gateway keys create example --name n8n --scope read >key.txt
+  postiz-gateway explain GET /public/v1/integrations <key.txt
+  postiz-gateway audit example
+
+Exit codes:
+  0  done
+  1  refused by the gateway; or its answer is no: a key that is not good, a
+     gateway that is not ready, an import with rejected lines
+  2  wrong use: the command line, the environment, a file
+  3  no gateway can be reached there
+  130  an import was interrupted
+`;
+
+const program = new Command("postiz-gateway")
+  .description("Tenants and keys of a gateway in front of Postiz.")
+  .version(manifest.version)
+  .option("--url <url>", "the gateway's address, in place of GATEWAY_URL")
+  .option("--json", "one JSON value a line; failures as well, on stderr")
+  .addHelpText("after", HELP)
+  .configureHelp({ showGlobalOptions: true })
+  .showHelpAfterError("(--help shows what is allowed)")
+  .exitOverride();
+for (const add of [addTenants, addTenantSettings, addKeys, addQuestions, addBulk]) add(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = failed(error);
+}
+
+function failed(error: unknown): number {
+  // It has been said already, by the parser.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.wrongUse;
+  if (!(error instanceof WrongUse || error instanceof Refused || error instanceof Unreachable)) throw error;
+  tell(describeFailure(error, program.opts<{ json?: boolean }>().json ?? false));
+  return exitCodeOf(error);
+}
