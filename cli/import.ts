@@ -1,6 +1,6 @@
 /** Brings lines to the gateway, and brings again what it can't have taken: the same again changes nothing there. */
 import { setTimeout as delay } from "node:timers/promises";
-import { BRING_AGAIN } from "../src/admin/import-rules.ts";
+import { BRING_AGAIN } from "../src/authority/import-rules.ts";
 import type { ImportResult } from "../src/authority/importing.ts";
 import type { Api } from "./client.ts";
 import { Refused, Unreachable } from "./failures.ts";

@@ -1,5 +1,5 @@
 /** Which lines go together: calls within the gateway's bounds, some at the same time, a tenant's lines in their order. */
-import { MAX_LINES } from "../src/admin/import-rules.ts";
+import { MAX_LINES } from "../src/authority/import-rules.ts";
 import { MAX_BODY_BYTES } from "../src/own/limits.ts";
 import type { Line } from "./lines.ts";
 

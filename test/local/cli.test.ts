@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { ROOT } from "../../local/project.ts";
-import { BRING_AGAIN } from "../../src/admin/import-rules.ts";
+import { BRING_AGAIN } from "../../src/authority/import-rules.ts";
 import { type Between, startBetween } from "../support/between.ts";
 import { BUNDLE, digest, importLines, type Ran, type RunOptions, startCli } from "../support/cli.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
