@@ -33,6 +33,11 @@ export interface Config {
   readonly originHosts: ReadonlySet<string>;
   readonly originTimeoutMs: number;
   readonly authorityTimeoutMs: number;
+  /** How long an isolate may decide for a tenant without asking; 0: never. And how long where there are many asks. */
+  readonly leaseTtlMs: number;
+  readonly leaseTtlMaxMs: number;
+  /** What has been granted goes on for a while where the authority can't be asked. */
+  readonly degradesWithoutAuthority: boolean;
   /** Service token for an origin behind Cloudflare Access. */
   readonly originAccess: { readonly clientId: string; readonly clientSecret: string } | null;
   /** Limit of policy `posts`, requests an hour and tenant. */
@@ -120,6 +125,9 @@ export const VARIABLES = Object.keys({
   UNPROTECTED: true,
   MAX_BODY_BYTES: true,
   CORS_ORIGINS: true,
+  LEASE_TTL: true,
+  LEASE_TTL_MAX: true,
+  AUTHORITY_FAILURE: true,
   SHADOW_POLICIES: true,
   TRUSTED_PROXIES: true,
   LOG_REQUESTS: true,
@@ -152,6 +160,8 @@ function parse(env: Env): Config {
     originHosts: new Set([origin.host, `${origin.hostname}:${origin.port || defaultPort}`]),
     originTimeoutMs: integer(env, "ORIGIN_TIMEOUT_MS", { byDefault: 30_000, min: 1, max: 3_600_000 }),
     authorityTimeoutMs: integer(env, "AUTHORITY_TIMEOUT_MS", { byDefault: 1_000, min: 1, max: 60_000 }),
+    ...leases(env),
+    degradesWithoutAuthority: oneOf(env, "AUTHORITY_FAILURE", ["degrade", "deny"]) === "degrade",
     originAccess: originAccess(env),
     postsPerHour: integer(env, "API_LIMIT", { byDefault: 30, min: 1, max: 1_000_000 }),
     shadowPolicies: new Set(someOf(env, "SHADOW_POLICIES", [...POLICY_NAMES, "flood"])),
@@ -290,6 +300,12 @@ function signedAnswers(env: Env): Rfc7662Config["signed"] {
   }).find(([, value]) => value === null);
   const allowed = "all three of INTROSPECTION_JWKS_URL, _ISSUER and _AUDIENCE, or none";
   throw new InvalidVariable(missing?.[0] ?? "", "nothing", allowed);
+}
+
+function leases(env: Env): Pick<Config, "leaseTtlMs" | "leaseTtlMaxMs"> {
+  const ttl = integer(env, "LEASE_TTL", { byDefault: 5, min: 0, max: 300 });
+  const max = integer(env, "LEASE_TTL_MAX", { byDefault: Math.max(30, ttl), min: ttl, max: 300 });
+  return { leaseTtlMs: 1_000 * ttl, leaseTtlMaxMs: 1_000 * max };
 }
 
 function corsOrigins(env: Env): ReadonlySet<string> {

@@ -1,10 +1,11 @@
 /** Composition root: the only file that turns bindings into what the pipeline works with. */
 import { AuthorityClient } from "./authority/client.ts";
-import { steadyNowMs } from "./clock.ts";
+import { isolateClock, type SteadyClock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Env } from "./env.ts";
 import { Inquiries } from "./introspection/inquiries.ts";
 import { Introspector } from "./introspection/introspector.ts";
+import { LeaseDesk } from "./lease/desk.ts";
 import type { Authenticator } from "./principal/authenticate.ts";
 import { CredentialIndex } from "./principal/credential-index.ts";
 import { HostIndex } from "./principal/host-index.ts";
@@ -13,16 +14,19 @@ import type { Target } from "./route/canonical.ts";
 import type { FetchOrigin } from "./upstream/forward.ts";
 
 export interface Deps extends Authenticator {
+  readonly authority: AuthorityClient;
   readonly config: Config;
   readonly fetchOrigin: FetchOrigin;
   /** Whether the request came in under the origin's own host: forwarding it would only bring it back. */
   readonly isOwnHost: (target: Target) => boolean;
 }
 
-export function compose(env: Env, config: Config): Deps {
+/** `clock`: one for each isolate. */
+export function compose(env: Env, config: Config, clock: SteadyClock = isolateClock): Deps {
+  const nowMs = () => clock.nowMs();
   const { ORIGIN } = env;
   const { introspectionTimeoutMs } = config;
-  const authority = new AuthorityClient(env, config.authorityTimeoutMs, steadyNowMs);
+  const authority = new AuthorityClient(env, config.authorityTimeoutMs, nowMs);
   const fetchOrigin: FetchOrigin =
     ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init);
   const introspector = new Introspector(config, fetchOrigin);
@@ -31,8 +35,9 @@ export function compose(env: Env, config: Config): Deps {
     credentials: new CredentialIndex(env.CREDENTIALS),
     lastAnswers: env.INTROSPECTION,
     authority,
-    hosts: new HostIndex(env.CREDENTIALS, steadyNowMs),
-    inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, steadyNowMs),
+    leases: new LeaseDesk(authority, config, clock),
+    hosts: new HostIndex(env.CREDENTIALS, nowMs),
+    inquiries: new Inquiries(introspector, authority, introspectionTimeoutMs, nowMs),
     flood: new FloodShield(env.FLOOD),
     floodInShadow: config.shadowPolicies.has("flood"),
     learns: config.learnFromOrigin,
@@ -41,6 +46,6 @@ export function compose(env: Env, config: Config): Deps {
     fetchOrigin,
     // A service binding leads to its Worker whatever the host in the URL.
     isOwnHost: ({ host }) => ORIGIN === undefined && config.originHosts.has(host.toLowerCase()),
-    nowMs: steadyNowMs,
+    nowMs,
   };
 }

@@ -47,6 +47,9 @@ export interface Env {
   readonly UNPROTECTED?: string;
   readonly MAX_BODY_BYTES?: string;
   readonly CORS_ORIGINS?: string;
+  readonly LEASE_TTL?: string;
+  readonly LEASE_TTL_MAX?: string;
+  readonly AUTHORITY_FAILURE?: string;
   readonly SHADOW_POLICIES?: string;
   readonly TRUSTED_PROXIES?: string;
   readonly LOG_REQUESTS?: string;

@@ -85,6 +85,8 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
   const about = refusalOf(origin.value);
   if (about === "credential" && principal.originKey !== null) {
     await origin.value.response.body?.cancel();
+    // The next request is to hear of a new one at once.
+    deps.leases.forget(credential.value);
     const detail = "Postiz refused the tenant's own key: give the gateway the current one";
     return deny("origin_key_rejected", detail, { owner: event.owner });
   }
@@ -102,6 +104,8 @@ function heed(
   credential: Credential,
   principal: Principal,
 ): Promise<void> {
+  // What the lease in hand says is not what the next request is to hear.
+  deps.leases.forget(credential);
   const generation = principal.grant.generation ?? 0;
   return about === "credential"
     ? deps.inquiries.confirm(credential, principal, generation, waitUntil)
@@ -115,7 +119,7 @@ async function admit(
   credential: Credential,
   settleWithinMs: number,
 ): Promise<Result<RateDecision>> {
-  const principal = await authenticate(
+  const found = authenticate(
     credential,
     {
       policy: operation.policy,
@@ -135,10 +139,12 @@ async function admit(
     },
     deps,
   );
+  const principal = found instanceof Promise ? await found : found;
   if (!principal.ok) return principal;
-  const { tenantId, keyId, grant } = principal.value;
+  const { tenantId, keyId, grant, degraded } = principal.value;
   event.owner = { tenantId, keyId };
   event.stale = grant.stale ?? false;
+  event.degraded = degraded;
   event.shadow = grant.wouldHaveBeen ?? event.shadow;
   const entitlement = entitle(principal.value, operation.scope, deps.config, deps.nowMs());
   return entitlement.ok ? decideRate(entitlement.value) : entitlement;

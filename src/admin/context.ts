@@ -8,7 +8,7 @@ import type * as z from "zod";
 import { type Failure, NO_TENANT, type Outcome } from "../authority/administration.ts";
 import type { NumberedEntry } from "../authority/audit.ts";
 import { authorityAt, authorityOf } from "../authority/find-authority.ts";
-import { type Grant, type LeaseAsk, PROTOCOL_VERSION } from "../authority/protocol.ts";
+import { type ChangeReceipt, type Grant, type LeaseAsk, PROTOCOL_VERSION } from "../authority/protocol.ts";
 import type { Tag } from "../authority/tag.ts";
 import type { TenantAuthority } from "../authority/tenant-authority.ts";
 import { isTenantId } from "../authority/tenant-id.ts";
@@ -53,15 +53,20 @@ export const problem = (c: AdminContext, code: ProblemCode, detail: string, more
 
 export const failed = (c: AdminContext, { problem: code, detail }: Failure) => problem(c, code, detail);
 
+/** From when on a change holds, in an answer. */
+export function receiptOf({ effectiveBy, degradedUntil }: ChangeReceipt): ChangeReceipt {
+  return { effectiveBy, ...(degradedUntil !== undefined && { degradedUntil }) };
+}
+
 /** The value as JSON with its version as ETag, or what is wrong. */
 export function answer<T extends { readonly version: number }>(
   c: AdminContext,
-  outcome: Outcome<T>,
+  outcome: Outcome<T> | (Outcome<T> & ChangeReceipt),
   status: 200 | 201 = 200,
 ) {
   if (!outcome.ok) return failed(c, outcome);
   const { value } = outcome;
-  return c.json("effectiveBy" in outcome ? { ...value, effectiveBy: outcome.effectiveBy } : value, status, {
+  return c.json("effectiveBy" in outcome ? { ...value, ...receiptOf(outcome) } : value, status, {
     ETag: `"${value.version}"`,
   });
 }

@@ -75,7 +75,14 @@ export async function explain(deps: Deps, question: Question, look: Look): Promi
     },
   );
   if (principal === null || grant.verdict === "introspection_required") return finish();
-  const known = { ...principal, tag: tagOf(principal.tenantId), digest: "", originKey: null, grant };
+  const known = {
+    ...principal,
+    tag: tagOf(principal.tenantId),
+    digest: "",
+    originKey: null,
+    grant,
+    degraded: false,
+  };
   const entitlement = take(entitle(known, scope, deps.config, deps.nowMs()), () => {
     return `subscription ${grant.subscription.status}`;
   });

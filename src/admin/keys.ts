@@ -14,6 +14,7 @@ import {
   NO_VERSION,
   problem,
   readCursor,
+  receiptOf,
   takes,
 } from "./context.ts";
 import * as schemas from "./schemas.ts";
@@ -55,7 +56,7 @@ export const keys = new Hono<AdminEnv>()
   })
   .delete("/", gives("Revokes every key of a tenant", schemas.effectOnly), async (c) => {
     const revoked = await authorityIn(c).revokeAllKeys(c.var.actor);
-    return revoked.ok ? c.json({ effectiveBy: revoked.effectiveBy }) : failed(c, revoked);
+    return revoked.ok ? c.json(receiptOf(revoked)) : failed(c, revoked);
   })
   .get("/:keyId", gives("One key", schemas.key), async (c) =>
     answer(c, await authorityIn(c).key(c.req.param("keyId"))),
@@ -90,8 +91,8 @@ export const keys = new Hono<AdminEnv>()
       const graceMs = c.req.valid("json").graceSeconds * 1_000;
       const rotated = await authorityIn(c).rotateKey(c.req.param("keyId"), graceMs, c.var.actor);
       if (!rotated.ok) return failed(c, rotated);
-      const { value, secret, effectiveBy } = rotated;
-      return c.json({ ...value, key: secret, effectiveBy }, 200, { ETag: `"${value.version}"` });
+      const { value, secret } = rotated;
+      return c.json({ ...value, key: secret, ...receiptOf(rotated) }, 200, { ETag: `"${value.version}"` });
     },
   )
   .post("/:keyId/disable", gives("Disables a key", schemas.keyEffect), async (c) =>

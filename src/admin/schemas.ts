@@ -176,6 +176,10 @@ const keyFields = {
 export const key = z.object(keyFields).meta({ id: "Key" });
 const effect = {
   effectiveBy: z.string().meta({ description: "RFC 3339; refused everywhere from then on" }),
+  degradedUntil: z
+    .string()
+    .optional()
+    .meta({ description: "RFC 3339; also where the authority can't be reached" }),
 };
 export const tenantEffect = tenant.extend(effect).meta({ id: "TenantEffect" });
 export const keyEffect = z.object({ ...keyFields, ...effect }).meta({ id: "KeyEffect" });
@@ -201,6 +205,7 @@ const quota = z.object({
   remaining: z.int(),
   windowSeconds: z.int(),
   resetSeconds: z.int(),
+  outstanding: z.int(),
   inShadow: z.boolean(),
   passedInShadow: z.int(),
 });

@@ -24,6 +24,8 @@ type Usability =
       /** Instant at which the answer ends; null where it does not age. */
       readonly untilMs: number | null;
       readonly stale: boolean;
+      /** From when on whoever asks may be appointed to get a new one; null where it does not age. */
+      readonly renewAtMs: number | null;
       /** Whoever asked is to get a new answer before this one ends. */
       readonly refresh: boolean;
     }
@@ -35,6 +37,8 @@ type Usability =
 
 export interface Recorded {
   readonly counts: boolean;
+  /** It says something else than before. */
+  readonly flipped: boolean;
   /** KV is to hear of it. */
   readonly mirror: boolean;
   /** The current one. */
@@ -121,10 +125,12 @@ export class Introspections {
     if (active === null) {
       const askAfterMs = Math.max(row.ask_after_ms, nowMs + UNANSWERED_PAUSE_MS);
       this.#write(digest, { ...row, appointed_until_ms: 0, ask_after_ms: askAfterMs });
-      return { counts: true, mirror: false, generation };
+      return { counts: true, flipped: false, mirror: false, generation };
     }
-    if (testimony.generation !== generation) return { counts: false, mirror: false, generation };
-    const mirror = row.active !== Number(active) || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
+    if (testimony.generation !== generation)
+      return { counts: false, flipped: false, mirror: false, generation };
+    const flipped = row.active !== Number(active);
+    const mirror = flipped || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
     const refusals = active ? 0 : row.refusals + 1;
     const pauseMs = Math.min(REFUSED_PAUSE_MIN_MS * 2 ** (refusals - 1), REFUSED_PAUSE_MAX_MS);
     this.#write(digest, {
@@ -139,7 +145,7 @@ export class Introspections {
       appointed_to: "",
       mirrored_at_ms: mirror ? nowMs : row.mirrored_at_ms,
     });
-    return { counts: true, mirror, generation: generation + 1 };
+    return { counts: true, flipped, mirror, generation: generation + 1 };
   }
 
   /** For the tenant that takes the credential over. */
@@ -215,18 +221,20 @@ function standingOfAnswer(
   const lifeMs = rule.introspectionTtlMs - marginMs;
   const endOf = (ms: number) => Math.min(obtainedAtMs + ms, expiresAtMs ?? Number.POSITIVE_INFINITY);
   if (nowMs < endOf(lifeMs)) {
-    const isLate = nowMs - obtainedAtMs >= REFRESH_FROM * lifeMs;
+    const renewAtMs = obtainedAtMs + REFRESH_FROM * lifeMs;
     return {
       is: "usable",
       untilMs: endOf(rule.introspectionTtlMs),
       stale: false,
-      refresh: isLate && appoint(),
+      renewAtMs,
+      refresh: nowMs >= renewAtMs && appoint(),
     };
   }
   if (appoint()) return { is: "to_be_asked", appointed: true };
   if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
   const staleUntilMs = endOf(rule.introspectionStaleIfErrorMs);
-  if (nowMs < staleUntilMs) return { is: "usable", untilMs: staleUntilMs, stale: true, refresh: false };
+  if (nowMs < staleUntilMs)
+    return { is: "usable", untilMs: staleUntilMs, stale: true, renewAtMs: row.ask_after_ms, refresh: false };
   return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
 
@@ -237,4 +245,4 @@ function standingWithoutAnswer(row: IntrospectionRow, nowMs: number, appoint: ()
   return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
 
-const USABLE: Usability = { is: "usable", untilMs: null, stale: false, refresh: false };
+const USABLE: Usability = { is: "usable", untilMs: null, stale: false, renewAtMs: null, refresh: false };

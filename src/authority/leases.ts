@@ -3,22 +3,24 @@
  * and without a clock of its own, so that no other ask comes in between and any schedule can be replayed.
  */
 import { isServedUnder } from "../entitlement/hosts.ts";
-import { isAllowedFrom } from "../entitlement/networks.ts";
-import { allows } from "../entitlement/scopes.ts";
 import {
   isEntitled,
   type Subscription,
   type SubscriptionRule,
   UNKNOWN_SUBSCRIPTION,
 } from "../entitlement/subscription.ts";
+import { beyond, type Terms } from "../entitlement/terms.ts";
 import type { SealingKeys } from "../gateway-key/seal.ts";
 import { POLICIES, type PolicyName, policyFor, type Quota, type Shadowable } from "../quota/policy.ts";
+import { AskRate } from "./ask-rate.ts";
 import type { IntrospectionRule, Introspections, Standing } from "./introspections.ts";
 import type { Ledger } from "./ledger.ts";
 import type { OriginKeys } from "./origin-key.ts";
 import {
   CLOCK_MARGIN_MS,
+  DEGRADED_FOR_MS,
   type Grant,
+  type GrantedLease,
   type LeaseAsk,
   type LeaseRefusal,
   PROTOCOL_VERSION,
@@ -27,6 +29,7 @@ import {
   type Verdict,
 } from "./protocol.ts";
 import type { Key, Registry, Tenant } from "./registry.ts";
+import type { TenantId } from "./tenant-id.ts";
 
 /** What of the configuration bears on leases. */
 export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
@@ -35,10 +38,16 @@ export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
   readonly authorityTimeoutMs: number;
   readonly sealingKeys: SealingKeys | null;
   readonly shadowPolicies: ReadonlySet<Shadowable>;
+  /** How long an isolate may decide by itself; 0: never. And how long at most, where there are many asks. */
+  readonly leaseTtlMs: number;
+  readonly leaseTtlMaxMs: number;
+  readonly degradesWithoutAuthority: boolean;
 }
 
 export interface PolicyUsage {
   readonly quota: Quota;
+  /** Tokens that isolates hold, and may have used or not. */
+  readonly outstanding: number;
   readonly inShadow: boolean;
   readonly passedInShadow: number;
 }
@@ -57,6 +66,7 @@ export class Leases {
   readonly #ledger: Ledger;
   readonly #introspections: Introspections;
   readonly #originKeys: OriginKeys;
+  readonly #rate = new AskRate();
 
   constructor(registry: Registry, ledger: Ledger, introspections: Introspections, originKeys: OriginKeys) {
     this.#registry = registry;
@@ -66,10 +76,13 @@ export class Leases {
   }
 
   lease(ask: LeaseAsk, rule: LeaseRule, nowMs: number): Grant {
+    this.#rate.note(nowMs);
+    for (const done of ask.done ?? []) this.#ledger.done(done, nowMs);
     const grant = this.#answer(ask, rule, nowMs);
-    if (grant.verdict === "granted") {
-      this.#registry.noteUse(ask.digest, { atMs: nowMs, country: ask.country ?? "" });
-    }
+    const isGranted = grant.verdict === "granted";
+    if (isGranted) this.#registry.noteUse(ask.digest, { atMs: nowMs, country: ask.country ?? "" });
+    const decidesForMs = Math.max(isGranted ? grant.usableForMs : 0, grant.lease?.forMs ?? 0);
+    if (decidesForMs > 0) this.#ledger.extendDeadline(nowMs + decidesForMs);
     return grant;
   }
 
@@ -87,44 +100,54 @@ export class Leases {
     const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
     const key = isMeant ? this.#registry.key(ask.digest) : null;
     if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
-    return { ...this.#decide(ask, tenant, key, rule, nowMs), tenantId: tenant.id };
+    const decision = this.#decide(ask, tenant, key, rule, nowMs);
+    const grant = { ...decision.grant, tenantId: tenant.id };
+    if (ask.wish === undefined || rule.leaseTtlMs === 0) return grant;
+    const forMs = this.#rate.stretch(rule.leaseTtlMs, rule.leaseTtlMaxMs, nowMs);
+    const lease = leaseOn(decision, this.#registry.epoch, forMs, nowMs);
+    const usableForMs = Math.min(forMs, lease.endsInMs ?? forMs);
+    return { ...grant, usableForMs, lease };
   }
 
-  #decide(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
+  #decide(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Decision {
     const unusable = tenant.status === "active" ? refusalOf(key, nowMs) : "key_revoked";
-    if (unusable !== null) return refusal(unusable, key.keyId, tenant.subscription);
+    const refuse = (verdict: Verdict, more: Partial<Grant> = {}, subscription = tenant.subscription) => {
+      return { ...REFUSED, grant: { ...refusal(verdict, key.keyId, subscription), ...more } };
+    };
+    if (unusable !== null) return refuse(unusable);
     const { entrance = NOWHERE } = ask;
     if (entrance !== null && !isServedUnder(tenant.id, tenant.allowedHosts, entrance)) {
-      return refusal("host_not_allowed", key.keyId, tenant.subscription);
+      return refuse("host_not_allowed");
     }
     const standing = this.#introspections.standing(key.digest, key.kind, ask.nonce, rule, nowMs);
     const { generation } = standing;
     if (standing.is !== "usable") {
       const appointed = standing.is === "to_be_asked" && standing.appointed;
       const retryInMs = standing.is === "unavailable" ? standing.retryInMs : 0;
-      const refused = refusal(VERDICTS[standing.is], key.keyId, tenant.subscription);
-      return { ...refused, generation, appointed, retryInMs };
+      return refuse(VERDICTS[standing.is], { generation, appointed, retryInMs });
     }
-    const { refresh, stale, untilMs } = standing;
+    const { refresh, stale, untilMs, renewAtMs } = standing;
     const subscription = subscriptionOf(tenant, nowMs);
-    if (!isEntitled(subscription, rule, nowMs)) {
-      return { ...refusal("subscription_inactive", key.keyId, subscription), generation, refresh };
-    }
-    const beyond = beyondKey(key, ask);
-    if (beyond !== null) return { ...refusal(beyond, key.keyId, subscription), generation, refresh };
+    const terms = termsOf(tenant, key);
+    const why = isEntitled(subscription, rule, nowMs)
+      ? beyondTerms(terms, tenant.id, ask)
+      : "subscription_inactive";
+    if (why !== null) return refuse(why, { generation, refresh }, subscription);
     const originKey = key.kind === "gateway_key" ? this.#originKeys.open(rule.sealingKeys) : null;
     if (originKey !== null && originKey.is !== "here") {
-      return { ...refusal(NO_ORIGIN_KEY[originKey.is], key.keyId, subscription), generation, refresh };
+      return refuse(NO_ORIGIN_KEY[originKey.is], { generation, refresh }, subscription);
     }
-    const grant = this.#grantToken(ask, { ...tenant, subscription }, key, rule, nowMs);
-    const never = Number.POSITIVE_INFINITY;
-    const usableForMs = Math.min(
-      grant.usableForMs,
-      (untilMs ?? never) - nowMs,
-      (key.expiresAtMs ?? never) - nowMs,
-    );
+    const { grant, tokensUntilMs } = this.#grantTokens(ask, { ...tenant, subscription }, key, rule, nowMs);
+    const endsAtMs = Math.min(untilMs ?? NEVER, key.expiresAtMs ?? NEVER);
+    const usableForMs = Math.min(grant.usableForMs, endsAtMs - nowMs);
     const swapped = originKey !== null && { originKey: originKey.secret };
-    return { ...grant, usableForMs, generation, refresh, stale, ...swapped };
+    return {
+      grant: { ...grant, usableForMs, generation, refresh, stale, ...swapped },
+      terms,
+      endsAtMs,
+      renewAtMs: renewAtMs ?? NEVER,
+      tokensUntilMs,
+    };
   }
 
   /** What is left of a policy to a key, and what it would have refused in the last window were it not in shadow. */
@@ -133,6 +156,7 @@ export class Leases {
     const partition = POLICIES[name].per === "tenant" ? "" : (key?.keyId ?? "");
     return {
       quota: this.#ledger.look(policy, partition, nowMs).quota,
+      outstanding: this.#ledger.outstanding(name, partition, nowMs),
       inShadow: isInShadow(name, tenant, rule),
       passedInShadow: this.#ledger.passedInShadow(name, partition, nowMs),
     };
@@ -145,46 +169,126 @@ export class Leases {
     this.#ledger.block(policy, nowMs + originRetryAfterSeconds * 1_000);
   }
 
-  /** Instant after which no isolate admits on what has been granted so far. */
+  /** Instant after which no isolate admits on what has been granted so far; but for those that can't ask any more. */
   effectiveByMs(nowMs: number): number {
     const latestMs = this.#ledger.latestDeadlineMs();
     return latestMs > nowMs - CLOCK_MARGIN_MS ? latestMs + CLOCK_MARGIN_MS : nowMs;
   }
 
-  #grantToken(ask: Asked, tenant: Tenant, key: Key, rule: LeaseRule, nowMs: number): Grant {
+  /** And that instant for those that can't ask; null where they deny. */
+  degradedUntilMs(rule: LeaseRule, nowMs: number): number | null {
+    const latestMs = this.#ledger.latestDeadlineMs();
+    if (!rule.degradesWithoutAuthority || latestMs === 0) return null;
+    return Math.max(nowMs, latestMs + DEGRADED_FOR_MS + CLOCK_MARGIN_MS);
+  }
+
+  #grantTokens(
+    ask: Asked,
+    tenant: Tenant,
+    key: Key,
+    rule: LeaseRule,
+    nowMs: number,
+  ): Pick<Decision, "grant" | "tokensUntilMs"> {
     const { per, countedByOrigin } = POLICIES[ask.policy];
-    const usableUntilMs = nowMs + rule.authorityTimeoutMs;
     const policy = policyFor(ask.policy, rule, tenant.limits, key.limits);
     const partition = per === "tenant" ? "" : key.keyId;
     const inShadow = isInShadow(ask.policy, tenant, rule);
     const { nonce } = ask;
-    const { granted, quota } =
-      nonce === null
-        ? this.#ledger.look(policy, partition, nowMs)
-        : this.#ledger.take(
-            {
-              nonce,
-              policy,
-              partition,
-              usableUntilMs,
-              inShadow,
-              // Postiz counts a request when it has read it, which may be any time until it answers; limits that are
-              // the gateway's alone count from when the gateway admits.
-              reachesOriginUntilMs: countedByOrigin ? usableUntilMs + ask.settleWithinMs : usableUntilMs,
-            },
-            nowMs,
-          );
+    // What the origin counts too is granted one by one.
+    const wish = countedByOrigin || rule.leaseTtlMs === 0 ? 1 : (ask.wish ?? 1);
+    const usableUntilMs = nowMs + rule.authorityTimeoutMs;
+    const isLooked = nonce === null || wish === 0;
+    const found = isLooked
+      ? this.#ledger.look(policy, partition, nowMs)
+      : this.#ledger.take(
+          {
+            nonce,
+            policy,
+            partition,
+            wish,
+            inShadow,
+            usableUntilMs,
+            severalUntilMs: nowMs + rule.leaseTtlMaxMs,
+            // Postiz counts a request when it has read it, which may be any time until it answers; limits that are
+            // the gateway's alone count from when the gateway admits.
+            settleWithinMs: countedByOrigin ? ask.settleWithinMs : 0,
+          },
+          nowMs,
+        );
+    const { granted, quota } = found;
+    const tokens = isLooked ? wish : found.tokens;
     return {
-      v: PROTOCOL_VERSION,
-      verdict: granted || inShadow ? "granted" : "rate_limited",
-      ...(inShadow && !granted && { wouldHaveBeen: "rate_limited" }),
-      keyId: key.keyId,
-      subscription: tenant.subscription,
-      tokens: granted || inShadow ? 1 : 0,
-      quota,
-      usableForMs: rule.authorityTimeoutMs,
+      grant: {
+        v: PROTOCOL_VERSION,
+        verdict: granted || inShadow ? "granted" : "rate_limited",
+        ...(inShadow && !granted && { wouldHaveBeen: "rate_limited" }),
+        keyId: key.keyId,
+        subscription: tenant.subscription,
+        tokens: granted ? tokens : Number(inShadow),
+        quota,
+        usableForMs: rule.authorityTimeoutMs,
+      },
+      tokensUntilMs: found.usableUntilMs,
     };
   }
+}
+
+/** What was decided, and until when the decision can stand. Instants are milliseconds; for ever where it does not end. */
+interface Decision {
+  readonly grant: Grant;
+  /** Null where the credential itself, or what stands behind it, was refused. */
+  readonly terms: Terms | null;
+  readonly endsAtMs: number;
+  readonly renewAtMs: number;
+  readonly tokensUntilMs: number;
+}
+
+const NEVER = Number.POSITIVE_INFINITY;
+const REFUSED = { terms: null, endsAtMs: NEVER, renewAtMs: NEVER, tokensUntilMs: 0 };
+
+function leaseOn(decision: Decision, epoch: string, forMs: number, nowMs: number): GrantedLease {
+  const { grant, terms, endsAtMs, renewAtMs, tokensUntilMs } = decision;
+  const inMs = (atMs: number) => (atMs === NEVER ? null : atMs - nowMs);
+  return {
+    epoch,
+    forMs,
+    endsInMs: inMs(endsAtMs),
+    renewInMs: inMs(renewAtMs),
+    tokensForMs: Math.max(0, tokensUntilMs - nowMs),
+    refusedForMs: Math.min(forMs, refusedForMs(grant)),
+    terms,
+  };
+}
+
+/** How long a refusal stands for every request of its policy. */
+function refusedForMs({ verdict, quota, retryInMs = 0 }: Grant): number {
+  switch (verdict) {
+    // What was said to one request says nothing about the next.
+    case "granted":
+    case "scope_insufficient":
+    case "network_not_allowed":
+    case "host_not_allowed":
+    case "introspection_required":
+    case "moved":
+      return 0;
+    // As it was announced: whoever waits that long is not refused again.
+    case "rate_limited":
+      return 1_000 * (quota?.resetSeconds ?? 0);
+    case "introspection_unavailable":
+      return retryInMs;
+    default:
+      return NEVER;
+  }
+}
+
+const termsOf = ({ allowedHosts }: Tenant, { scopes, allowedNetworks }: Key): Terms => {
+  return { scopes, allowedNetworks, allowedHosts };
+};
+
+/** An isolate of an earlier version does not say what the operation takes, nor under which host name it came in. */
+function beyondTerms(terms: Terms, tenantId: TenantId, ask: Asked): LeaseRefusal | null {
+  const { scope = "*", clientAddress = null, entrance = NOWHERE } = ask;
+  return beyond(terms, tenantId, { scope, clientAddress, entrance });
 }
 
 /** A state that this version does not know, written by a later one before a rollback, admits nobody. */
@@ -196,12 +300,6 @@ function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {
 
 function isInShadow(policy: PolicyName, { shadowPolicies }: Tenant, rule: LeaseRule): boolean {
   return rule.shadowPolicies.has(policy) || shadowPolicies.includes(policy);
-}
-
-/** What the key was not made for. An isolate of an earlier version does not say what the operation takes. */
-function beyondKey(key: Key, { scope = "*", clientAddress = null }: Asked): LeaseRefusal | null {
-  if (!isAllowedFrom(key.allowedNetworks, clientAddress)) return "network_not_allowed";
-  return allows(key.scopes, scope) ? null : "scope_insufficient";
 }
 
 const NO_ORIGIN_KEY = { missing: "origin_key_missing", unreadable: "origin_key_unreadable" } as const;

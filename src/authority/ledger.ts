@@ -4,24 +4,34 @@
  */
 import { POLICIES, type Policy, type PolicyName, type Quota } from "../quota/policy.ts";
 import { RollingWindow, type Spent } from "../quota/window.ts";
-import { CLOCK_MARGIN_MS } from "./protocol.ts";
+import { CLOCK_MARGIN_MS, type Done } from "./protocol.ts";
 
 const PRUNE_EVERY_MS = 60_000;
+/** Most that one ask gets of what is left. */
+const SHARES = 8;
+const DEADLINE_STEP_MS = 1_000;
 
 export interface TokenAsk {
   readonly nonce: string;
   readonly policy: Policy;
   /** What the policy's limit is shared by. */
   readonly partition: string;
-  /** Last instant at which the token can be used, and at which the request can reach the origin. */
+  /** Tokens wished for; one at least. */
+  readonly wish: number;
+  /** Last instant at which one token can be used, and at which several can. */
   readonly usableUntilMs: number;
-  readonly reachesOriginUntilMs: number;
+  readonly severalUntilMs: number;
+  /** How long (ms) after that its request can reach the origin. */
+  readonly settleWithinMs: number;
   /** What is refused passes all the same: committed like a grant, but of no tokens. */
   readonly inShadow: boolean;
 }
 
 export interface TokenAnswer {
   readonly granted: boolean;
+  readonly tokens: number;
+  /** Last instant at which they can be used. */
+  readonly usableUntilMs: number;
   readonly quota: Quota;
 }
 
@@ -43,17 +53,25 @@ interface OriginBlock extends Record<string, SqlStorageValue> {
 export interface Counted {
   readonly grants: readonly CountedGrant[];
   readonly blocks: readonly OriginBlock[];
+  /** Latest instant at which any isolate may still decide on it. */
+  readonly deadlineMs: number;
 }
 
 interface GrantRow extends Record<string, SqlStorageValue> {
   readonly policy: PolicyName;
   readonly partition: string;
+  readonly tokens: number;
+  readonly usable_until_ms: number;
 }
+
+type Given = Pick<TokenAnswer, "tokens" | "usableUntilMs">;
+const NOTHING: Given = { tokens: 0, usableUntilMs: 0 };
 
 export class Ledger {
   readonly #sql: SqlStorage;
   readonly #windows = new Map<string, RollingWindow>();
   #prunedAtMs = 0;
+  #deadlineMs: number | null = null;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -66,26 +84,51 @@ export class Ledger {
       policy.limit,
     );
     const blockedMs = this.#originBlockUntilMs(policy.name) - nowMs;
-    if (blockedMs > 0) return answer(false, policy, 0, Math.max(blockedMs, retryAfterMs));
-    return answer(available > 0, policy, available, available > 0 ? resetMs : retryAfterMs);
+    if (blockedMs > 0) return refused(policy, Math.max(blockedMs, retryAfterMs));
+    if (available === 0) return refused(policy, retryAfterMs);
+    return granted(NOTHING, policy, available, resetMs);
   }
 
-  /** One token, if the policy has one to give. An ask that was granted before is granted again, not counted again. */
+  /** Tokens, if the policy has any to give. An ask that was granted before is granted again, not counted again. */
   take(ask: TokenAsk, nowMs: number): TokenAnswer {
     this.#prune(nowMs);
-    const window = this.#window(ask.policy.name, ask.partition, nowMs);
-    const before = window.at(nowMs, ask.policy.limit);
-    const given = this.#tokensGiven(ask.nonce);
-    if (given !== null && given > 0) return answer(true, ask.policy, before.available, before.resetMs);
-    const blockedMs = this.#originBlockUntilMs(ask.policy.name) - nowMs;
-    if (given === 0 || blockedMs > 0 || before.available === 0) {
-      if (ask.inShadow && given === null) this.#commit(ask, 0);
-      return answer(false, ask.policy, 0, Math.max(blockedMs, before.retryAfterMs));
+    const { policy, partition } = ask;
+    const window = this.#window(policy.name, partition, nowMs);
+    const before = window.at(nowMs, policy.limit);
+    const earlier = this.#given(ask.nonce);
+    if (earlier !== null && earlier.tokens > 0) {
+      return granted(earlier, policy, before.available, before.resetMs);
     }
-    const { countsUntilMs } = this.#commit(ask, 1);
-    window.spend({ nonce: ask.nonce, tokens: 1, countsUntilMs });
-    const after = window.at(nowMs, ask.policy.limit);
-    return answer(true, ask.policy, after.available, after.resetMs);
+    const blockedMs = this.#originBlockUntilMs(policy.name) - nowMs;
+    if (earlier !== null || blockedMs > 0 || before.available === 0) {
+      if (ask.inShadow && earlier === null) this.#commit(ask, 0, ask.usableUntilMs);
+      return refused(policy, Math.max(blockedMs, before.retryAfterMs));
+    }
+    // A share of what is left: there are other isolates, and the last tokens are given one by one.
+    const tokens = Math.min(ask.wish, Math.max(1, Math.floor(before.available / SHARES)));
+    const usableUntilMs = tokens > 1 ? ask.severalUntilMs : ask.usableUntilMs;
+    const countsUntilMs = this.#commit(ask, tokens, usableUntilMs);
+    window.spend({ nonce: ask.nonce, tokens, countsUntilMs });
+    const after = window.at(nowMs, policy.limit);
+    return granted({ tokens, usableUntilMs }, policy, after.available, after.resetMs);
+  }
+
+  /** None of a grant will be used any more, nor has been later than now. Hearing it twice changes nothing. */
+  done({ nonce, used }: Done, nowMs: number): void {
+    const row = this.#rowOf(nonce);
+    if (row === undefined || POLICIES[row.policy].countedByOrigin || row.tokens === 0) return;
+    const countsUntilMs = nowMs + POLICIES[row.policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
+    if (used <= 0) this.#sql.exec("DELETE FROM grant_log WHERE nonce = ?", nonce);
+    else {
+      this.#sql.exec(
+        `UPDATE grant_log SET tokens = MIN(tokens, ?), counts_until_ms = MIN(counts_until_ms, ?)
+         WHERE nonce = ?`,
+        used,
+        countsUntilMs,
+        nonce,
+      );
+    }
+    this.#windows.get(windowKey(row.policy, row.partition))?.settle(nonce, countsUntilMs, Math.max(0, used));
   }
 
   /**
@@ -93,9 +136,7 @@ export class Ledger {
    * no such grant counts any more.
    */
   settle(nonce: string, nowMs: number): PolicyName | null {
-    const row = this.#sql
-      .exec<GrantRow>("SELECT policy, partition FROM grant_log WHERE nonce = ?", nonce)
-      .toArray()[0];
+    const row = this.#rowOf(nonce);
     if (row === undefined) return null;
     const countsUntilMs = nowMs + POLICIES[row.policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
     this.#sql.exec(
@@ -125,11 +166,11 @@ export class Ledger {
       nowMs,
     );
     const blocks = this.#sql.exec<OriginBlock>("SELECT policy, until_ms FROM origin_block");
-    return { grants: grants.toArray(), blocks: blocks.toArray() };
+    return { grants: grants.toArray(), blocks: blocks.toArray(), deadlineMs: this.latestDeadlineMs() };
   }
 
   /** What another tenant has counted counts here too. `keyId`: what shares the limit of a key from now on. */
-  takeOver({ grants, blocks }: Counted, keyId: string): void {
+  takeOver({ grants, blocks, deadlineMs }: Counted, keyId: string): void {
     for (const { nonce, policy, partition, tokens, usable_until_ms, counts_until_ms } of grants) {
       this.#sql.exec(
         `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
@@ -143,16 +184,44 @@ export class Ledger {
       );
     }
     for (const { policy, until_ms } of blocks) this.block(policy, until_ms);
+    this.extendDeadline(deadlineMs);
     // They are read anew, with what has come in.
     this.#windows.clear();
   }
 
-  /** Latest instant at which any grant made so far can be used. */
+  /** Latest instant at which any isolate may still decide by itself. */
   latestDeadlineMs(): number {
-    return (
-      this.#sql.exec<{ latest: number | null }>("SELECT MAX(usable_until_ms) AS latest FROM grant_log").one()
-        .latest ?? 0
+    this.#deadlineMs ??= this.#persistedDeadlineMs();
+    return this.#deadlineMs;
+  }
+
+  /** Call before the answer that lets an isolate decide until then. Rounded up, so that it is not written for each. */
+  extendDeadline(untilMs: number): void {
+    if (untilMs <= this.latestDeadlineMs()) return;
+    this.#deadlineMs = untilMs;
+    if (untilMs <= this.#persistedDeadlineMs()) return;
+    this.#sql.exec(
+      "UPDATE latest_deadline SET until_ms = ?",
+      Math.ceil(untilMs / DEADLINE_STEP_MS) * DEADLINE_STEP_MS,
     );
+  }
+
+  #persistedDeadlineMs(): number {
+    return this.#sql.exec<{ until_ms: number }>("SELECT until_ms FROM latest_deadline").one().until_ms;
+  }
+
+  /** Tokens that isolates hold, and may have used or not. */
+  outstanding(policy: PolicyName, partition: string, nowMs: number): number {
+    return this.#sql
+      .exec<{ tokens: number }>(
+        `SELECT COALESCE(SUM(tokens), 0) AS tokens FROM grant_log
+         WHERE policy = ? AND partition = ? AND counts_until_ms > ? AND usable_until_ms > ?`,
+        policy,
+        partition,
+        nowMs,
+        nowMs,
+      )
+      .one().tokens;
   }
 
   /** How many passed in the last window only because the policy was in shadow. */
@@ -168,19 +237,21 @@ export class Ledger {
       .one().count;
   }
 
-  #commit(ask: TokenAsk, tokens: 0 | 1): { readonly countsUntilMs: number } {
-    const countsUntilMs = ask.reachesOriginUntilMs + ask.policy.windowSeconds * 1_000 + CLOCK_MARGIN_MS;
+  /** Until when (ms) it counts. */
+  #commit(ask: TokenAsk, tokens: number, usableUntilMs: number): number {
+    const { name, windowSeconds } = ask.policy;
+    const countsUntilMs = usableUntilMs + ask.settleWithinMs + windowSeconds * 1_000 + CLOCK_MARGIN_MS;
     this.#sql.exec(
       `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
        VALUES (?, ?, ?, ?, ?, ?)`,
       ask.nonce,
-      ask.policy.name,
+      name,
       ask.partition,
       tokens,
-      ask.usableUntilMs,
+      usableUntilMs,
       countsUntilMs,
     );
-    return { countsUntilMs };
+    return countsUntilMs;
   }
 
   #window(policy: PolicyName, partition: string, nowMs: number): RollingWindow {
@@ -204,9 +275,18 @@ export class Ledger {
   }
 
   /** To an earlier ask with this nonce; null where there was none. */
-  #tokensGiven(nonce: string): number | null {
-    const rows = this.#sql.exec<{ tokens: number }>("SELECT tokens FROM grant_log WHERE nonce = ?", nonce);
-    return rows.toArray()[0]?.tokens ?? null;
+  #given(nonce: string): Given | null {
+    const row = this.#rowOf(nonce);
+    return row === undefined ? null : { tokens: row.tokens, usableUntilMs: row.usable_until_ms };
+  }
+
+  #rowOf(nonce: string): GrantRow | undefined {
+    return this.#sql
+      .exec<GrantRow>(
+        "SELECT policy, partition, tokens, usable_until_ms FROM grant_log WHERE nonce = ?",
+        nonce,
+      )
+      .toArray()[0];
   }
 
   #originBlockUntilMs(policy: PolicyName): number {
@@ -231,8 +311,12 @@ const windowKey = (policy: PolicyName, partition: string): string => `${policy} 
  * Whole seconds, rounded up, so that whoever waits that long is not refused again. A token that is still on its
  * way counts for a little longer than its window; what is announced to a caller who was admitted is the window.
  */
-function answer(granted: boolean, policy: Policy, remaining: number, waitMs: number): TokenAnswer {
-  const seconds = Number.isFinite(waitMs) ? Math.ceil(waitMs / 1_000) : policy.windowSeconds;
-  const resetSeconds = granted ? Math.min(seconds, policy.windowSeconds) : seconds;
-  return { granted, quota: { policy, remaining, resetSeconds } };
+function granted(given: Given, policy: Policy, remaining: number, resetMs: number): TokenAnswer {
+  const resetSeconds = Math.min(Math.ceil(resetMs / 1_000), policy.windowSeconds);
+  return { granted: true, ...given, quota: { policy, remaining, resetSeconds } };
+}
+
+function refused(policy: Policy, waitMs: number): TokenAnswer {
+  const resetSeconds = Number.isFinite(waitMs) ? Math.ceil(waitMs / 1_000) : policy.windowSeconds;
+  return { granted: false, ...NOTHING, quota: { policy, remaining: 0, resetSeconds } };
 }

@@ -11,7 +11,7 @@ import { type Key, newTenant, type Registry } from "./registry.ts";
 import { type TenantId, unlinkedIdOf } from "./tenant-id.ts";
 import { viewOfTenant } from "./views.ts";
 
-/** What is handed over with a credential. Grants hold the instants until which they can be used. */
+/** What is handed over with a credential. What was counted holds until when isolates may decide on it. */
 export interface Handover {
   /** Null where it was claimed and never written down. */
   readonly key: Key | null;

@@ -6,6 +6,7 @@ import type { DenialReason } from "../denial.ts";
 import type { Entrance } from "../entitlement/hosts.ts";
 import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
+import type { Terms } from "../entitlement/terms.ts";
 import type { PolicyName, Quota } from "../quota/policy.ts";
 import type { CredentialRecord } from "./credential-record.ts";
 import type { TenantId } from "./tenant-id.ts";
@@ -14,6 +15,9 @@ export const PROTOCOL_VERSION = 1;
 
 /** How far two clocks of the platform may disagree. */
 export const CLOCK_MARGIN_MS = 2_000;
+
+/** Where the authority can't be asked, what was granted goes on for that long after its end. */
+export const DEGRADED_FOR_MS = 60_000;
 
 export interface LeaseAsk {
   readonly v: typeof PROTOCOL_VERSION;
@@ -34,9 +38,20 @@ export interface LeaseAsk {
   readonly scope?: Scope;
   /** Where it came in; null where that is not asked about. An isolate of an earlier version does not say. */
   readonly entrance?: Entrance | null;
+  /** Tokens wished for; an isolate that says so can hold a lease. Without it, one request is decided. */
+  readonly wish?: number;
+  /** Grants of which nothing will be used any more. */
+  readonly done?: readonly Done[];
   /** Null or absent where the platform does not tell. */
   readonly clientAddress?: string | null;
   readonly country?: string;
+}
+
+/** What has become of a grant's tokens. */
+export interface Done {
+  /** Of the ask that it answered. */
+  readonly nonce: string;
+  readonly used: number;
 }
 
 /** Refusals that only the authority can decide. */
@@ -92,6 +107,8 @@ export interface Grant {
   readonly quota: Quota | null;
   /** How long (ms) after the ask the grant may be used. */
   readonly usableForMs: number;
+  /** What the isolate may decide by itself from now on. */
+  readonly lease?: GrantedLease;
   /** Of the introspection; a testimony names it. */
   readonly generation?: number;
   /** On `introspection_required`: whoever asked is to introspect; otherwise somebody else is at it. */
@@ -108,6 +125,24 @@ export interface Grant {
   readonly tenantId?: TenantId;
   /** On `granted`, for a gateway key: what it is swapped for on the way to the origin. */
   readonly originKey?: string;
+}
+
+/** Durations are milliseconds after the ask. */
+export interface GrantedLease {
+  /** The state of the tenant: what was learnt about any of its credentials holds as long as it is the same. */
+  readonly epoch: string;
+  /** How long the isolate may decide for the tenant. */
+  readonly forMs: number;
+  /** How long at most for this credential: until it expires, or its introspection is too old. */
+  readonly endsInMs: number | null;
+  /** When to ask again about this credential, where it is busy, before that. */
+  readonly renewInMs: number | null;
+  /** How long the tokens may be used. */
+  readonly tokensForMs: number;
+  /** How long the verdict, where it is a refusal, stands for every request of the policy; 0: for this request only. */
+  readonly refusedForMs: number;
+  /** Null where the credential itself was refused. */
+  readonly terms: Terms | null;
 }
 
 /** A grant of nothing: nothing was counted. */
@@ -161,7 +196,8 @@ export interface Hearing {
 export function readGrant(value: unknown): Grant | null {
   const grant = value as Grant | null | undefined;
   if (grant?.v !== PROTOCOL_VERSION || !VERDICTS.has(grant.verdict) || !grant.subscription) return null;
-  return grant.verdict === "granted" && (grant.quota === null || grant.tokens < 1) ? null : grant;
+  const isEmpty = grant.quota === null || (grant.tokens < 1 && grant.lease === undefined);
+  return grant.verdict === "granted" && isEmpty ? null : grant;
 }
 
 const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
@@ -193,4 +229,6 @@ export interface Settlement {
 /** From `effectiveBy` (RFC 3339, UTC) on no isolate admits on what was true before the change. */
 export interface ChangeReceipt {
   readonly effectiveBy: string;
+  /** That instant for isolates that can't reach the authority, and go on for a while. */
+  readonly degradedUntil?: string;
 }

@@ -1,5 +1,6 @@
 /** The rows of a tenant and of its keys: the truth that the rest of the authority decides on. */
 import { LRUCache } from "lru-cache";
+import { nanoid } from "nanoid";
 import type { Scope } from "../entitlement/scopes.ts";
 import {
   type Subscription,
@@ -108,12 +109,27 @@ const KEY_COLUMNS =
 /** Rows are remembered as they were read last, and forgotten when they are written: nobody else writes them. */
 export class Registry {
   readonly #sql: SqlStorage;
+  readonly #awakening = nanoid();
+  #changes = 0;
   #tenant: Tenant | null = null;
   readonly #keys = new LRUCache<string, Key>({ max: MAX_REMEMBERED_KEYS });
   readonly #lastUseWritten = new LRUCache<string, number>({ max: MAX_REMEMBERED_KEYS });
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
+  }
+
+  /**
+   * The state of the tenant and its keys: another one after any change, and after the object has left memory, so that it need
+   * not be stored. What an isolate has learnt holds as long as it is the same.
+   */
+  get epoch(): string {
+    return `${this.#awakening}.${this.#changes}`;
+  }
+
+  /** Something has changed that is not in these rows, but that decisions rest on. */
+  touch(): void {
+    this.#changes++;
   }
 
   tenant(): Tenant | null {
@@ -123,6 +139,7 @@ export class Registry {
 
   /** After a transaction that was rolled back, what was read in it never was. */
   forget(): void {
+    this.touch();
     this.#tenant = null;
     this.#keys.clear();
     this.#lastUseWritten.clear();
@@ -150,6 +167,7 @@ export class Registry {
 
   /** Names every column it sets, so that those of a later version keep what they hold. */
   putTenant(tenant: Tenant): void {
+    this.touch();
     this.#tenant = null;
     this.#sql.exec(
       `INSERT INTO tenant (id, name, status, subscription_status, current_period_end_ms, tier, limits, allowed_hosts,
@@ -213,12 +231,14 @@ export class Registry {
   }
 
   dropKey(digest: string): void {
+    this.touch();
     this.#keys.delete(digest);
     this.#sql.exec("DELETE FROM key WHERE digest = ?", digest);
   }
 
   /** What people called them, and where and when they were used; digests and tombstones stay. */
   scrubKeys(): void {
+    this.touch();
     this.#keys.clear();
     this.#sql.exec(
       `UPDATE key SET name = '', hint = '', scopes = '[]', allowed_networks = '[]', limits = '{}',
@@ -227,6 +247,7 @@ export class Registry {
   }
 
   putKey(key: Key): void {
+    this.touch();
     this.#keys.delete(key.digest);
     this.#sql.exec(
       `INSERT INTO key (${KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -115,6 +115,9 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
    ) WITHOUT ROWID;`,
   `-- What would have been refused, had it not been in shadow, is a grant without tokens.
    ALTER TABLE tenant ADD COLUMN shadow_policies TEXT NOT NULL DEFAULT '[]';`,
+  `-- Until when isolates may decide by themselves: one row.
+   CREATE TABLE latest_deadline (until_ms INTEGER NOT NULL);
+   INSERT INTO latest_deadline SELECT COALESCE(MAX(usable_until_ms), 0) FROM grant_log;`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

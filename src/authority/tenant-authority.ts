@@ -64,8 +64,8 @@ export interface KeyInput {
   readonly limits?: LimitOverrides;
 }
 
-/** What was done, and from when on (RFC 3339, UTC) no isolate admits on what was true before. */
-export type Effect<T> = { readonly ok: true; readonly value: T; readonly effectiveBy: string } | Failure;
+/** What was done, and from when on no isolate admits on what was true before. */
+export type Effect<T> = ({ readonly ok: true; readonly value: T } & ChangeReceipt) | Failure;
 
 export interface ImportedKey {
   readonly type: "api_key" | "token";
@@ -175,13 +175,19 @@ export class TenantAuthority extends DurableObject<Env> {
     }
     if (owner !== tenantId) return { counts: false, generation: 0, tenantId: owner };
     const isNew = this.#registry.key(digest) === null;
-    let recorded: Recorded = { counts: true, mirror: false, generation: testimony.generation };
+    let recorded: Recorded = {
+      counts: true,
+      flipped: false,
+      mirror: false,
+      generation: testimony.generation,
+    };
     await this.#commit(() => {
       if (this.#registry.key(digest) === null) this.#learn(tenantId, digest, kind);
       if (subscribed !== null) this.#recordSubscription(subscribed, nowMs);
       // That there is no subscription was heard in passing: nobody has failed to answer.
       if (active === null && subscribed !== null) return;
       recorded = this.#introspections.record(testimony, nowMs);
+      if (recorded.flipped) this.#registry.touch();
       if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, recorded.generation, nowMs);
     });
     if (isNew) await this.#confirm(digest, tenantId);
@@ -424,6 +430,7 @@ export class TenantAuthority extends DurableObject<Env> {
     }
     this.#transact(() => {
       if (tenant === null || !this.#introspections.forget(digest)) return;
+      this.#registry.touch();
       const record = lastAnswerRecord(tenant.id, false, steadyNowMs());
       this.#introspectionOutbox.enqueue({ digest, record, generation: steadyNowMs(), twice: true });
     });
@@ -487,7 +494,8 @@ export class TenantAuthority extends DurableObject<Env> {
   /** Counts where no operator has said anything. */
   #recordSubscription(subscribed: boolean, nowMs: number): void {
     const tenant = this.#registry.tenant();
-    if (tenant !== null) this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
+    if (tenant === null || (subscribed && tenant.unsubscribedAtMs === null)) return;
+    this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
   }
 
   #mirror({ tenantId, digest, active }: Testimony, generation: number, nowMs: number): void {
@@ -524,9 +532,7 @@ export class TenantAuthority extends DurableObject<Env> {
 
   #effect<T>(outcome: Outcome<T>, graceMs = 0): Effect<T> {
     if (!outcome.ok) return outcome;
-    const nowMs = steadyNowMs();
-    const effectiveByMs = Math.max(this.#leases.effectiveByMs(nowMs), nowMs + graceMs);
-    return { ...outcome, effectiveBy: new Date(effectiveByMs).toISOString() };
+    return { ...outcome, ...this.#receipt(graceMs) };
   }
 
   /** The answer to a creation that was asked for before; null where this is the first time. */
@@ -563,8 +569,14 @@ export class TenantAuthority extends DurableObject<Env> {
     if (due.length > 0) await this.ctx.storage.setAlarm(Math.min(...due));
   }
 
-  #receipt(): ChangeReceipt {
-    return { effectiveBy: new Date(this.#leases.effectiveByMs(steadyNowMs())).toISOString() };
+  #receipt(graceMs = 0): ChangeReceipt {
+    const nowMs = steadyNowMs();
+    const time = (atMs: number) => new Date(Math.max(atMs, nowMs + graceMs)).toISOString();
+    const degradedUntilMs = this.#leases.degradedUntilMs(this.#config(), nowMs);
+    return {
+      effectiveBy: time(this.#leases.effectiveByMs(nowMs)),
+      ...(degradedUntilMs !== null && { degradedUntil: time(degradedUntilMs) }),
+    };
   }
 
   /** Read when it is first needed: a bad variable must not keep an operator's changes from being made and mirrored. */

@@ -49,6 +49,8 @@ export interface QuotaView {
   readonly remaining: number;
   readonly windowSeconds: number;
   readonly resetSeconds: number;
+  /** What isolates hold, and may have used or not: at most this much more is left. */
+  readonly outstanding: number;
   readonly inShadow: boolean;
   /** In the last window, and only because the policy was in shadow. */
   readonly passedInShadow: number;
@@ -70,10 +72,10 @@ export interface Self {
   readonly key: KeyView;
 }
 
-export function viewOfUsage({ quota, inShadow, passedInShadow }: PolicyUsage): QuotaView {
+export function viewOfUsage({ quota, outstanding, inShadow, passedInShadow }: PolicyUsage): QuotaView {
   const { policy, remaining, resetSeconds } = quota;
   const { limit, windowSeconds } = policy;
-  return { limit, remaining, windowSeconds, resetSeconds, inShadow, passedInShadow };
+  return { limit, remaining, windowSeconds, resetSeconds, outstanding, inShadow, passedInShadow };
 }
 
 export const timeOf = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());

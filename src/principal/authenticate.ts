@@ -1,42 +1,78 @@
 /** Credential → Principal: its tenant's authority decides, on what it knows or on what it has somebody find out. */
 import { claimFor } from "../authority/claim.ts";
-import type { AuthorityClient } from "../authority/client.ts";
-import type { Grant, LeaseAsk } from "../authority/protocol.ts";
+import type { Grant } from "../authority/protocol.ts";
 import type { TenantId } from "../authority/tenant-id.ts";
 import type { Credential } from "../credential/credential.ts";
 import { type Denial, deny, pass, type Result } from "../denial.ts";
+import type { CredentialLease, Question } from "../lease/credential-lease.ts";
+import type { Decided, Holding, LeaseDesk, Occasion } from "../lease/desk.ts";
 import { pause, within } from "../timeout.ts";
-import type { WaitUntil } from "../wait-until.ts";
 import { type Asker, findClaim, POLL_MS } from "./find-claim.ts";
-import { findGatewayKey, type GatewayKeyClaim, type GatewayKeyReader } from "./gateway-key.ts";
+import { findGatewayKey, type GatewayKeyReader } from "./gateway-key.ts";
 import type { HostIndex } from "./host-index.ts";
 import type { Principal } from "./principal.ts";
 import { aboutToken, unavailable, unknownReason } from "./refusals.ts";
 
 export interface Authenticator extends GatewayKeyReader {
-  readonly authority: AuthorityClient;
+  readonly leases: LeaseDesk;
   readonly hosts: HostIndex;
 }
 
 /** What the request asks of the authority, and where it comes from. */
-export interface Demand
-  extends Asker,
-    Pick<LeaseAsk, "policy" | "nonce" | "settleWithinMs">,
-    Required<Pick<LeaseAsk, "scope" | "country">> {
+export interface Demand extends Asker, Occasion, Omit<Question, "entrance"> {
   /** The host name that it came in under. */
   readonly host: string;
 }
 
-export async function authenticate(
+/** Without waiting for anything where a lease is in hand. */
+export function authenticate(
+  credential: Credential,
+  demand: Demand,
+  using: Authenticator,
+): Result<Principal> | Promise<Result<Principal>> {
+  const { leases, hosts } = using;
+  const lease = leases.recall(credential);
+  const hostOwner = hosts.recall(demand.host, demand.waitUntil);
+  if (lease === undefined || hostOwner === undefined) return authenticateAfresh(credential, demand, using);
+  const question = questionOf(demand, hostOwner);
+  const grant = leases.answer(lease, question);
+  if (grant === null) return authenticateAfresh(credential, demand, using);
+  demand.onDecision("lease");
+  if (leases.isRenewalDue(lease)) {
+    demand.waitUntil(renew(credential, lease, question, demand, using));
+  }
+  return conclude(credential, lease.claim, { grant, degraded: false }, using);
+}
+
+/** What comes after the lease in hand, and a new introspection where that is due. */
+async function renew(
+  credential: Credential,
+  lease: CredentialLease,
+  question: Question,
+  { settleWithinMs, country, waitUntil }: Demand,
+  { leases, inquiries }: Authenticator,
+): Promise<void> {
+  const occasion = { nonce: crypto.randomUUID(), settleWithinMs, country };
+  const grant = await leases.renew(credential, lease, question, occasion);
+  const isDue = grant?.refresh === true || grant?.appointed === true;
+  if (isDue) await inquiries.renew(credential, lease.claim, grant.generation ?? 0, waitUntil);
+}
+
+async function authenticateAfresh(
   credential: Credential,
   demand: Demand,
   using: Authenticator,
 ): Promise<Result<Principal>> {
   const find = credential.kind === "gateway_key" ? findGatewayKey : findClaim;
-  const claim: Result<GatewayKeyClaim> = await find(credential, demand, using);
-  if (!claim.ok) return claim;
+  const found: Result<Holding> = await find(credential, demand, using);
+  if (!found.ok) return found;
   const hostOwner = await using.hosts.ownerOf(demand.host, demand.waitUntil);
-  return hostOwner.ok ? decide(credential, claim.value, hostOwner.value, demand, using) : hostOwner;
+  if (!hostOwner.ok) return hostOwner;
+  return decide(credential, found.value, questionOf(demand, hostOwner.value), demand, using);
+}
+
+function questionOf({ policy, scope, clientAddress, host }: Demand, hostOwner: TenantId | null): Question {
+  return { policy, scope, clientAddress, entrance: { host, hostOwner } };
 }
 
 /**
@@ -45,32 +81,35 @@ export async function authenticate(
  */
 async function decide(
   credential: Credential,
-  found: GatewayKeyClaim,
-  hostOwner: TenantId | null,
-  demand: Demand,
+  found: Holding,
+  question: Question,
+  { nonce, settleWithinMs, country, waitUntil, onDecision }: Demand,
   using: Authenticator,
 ): Promise<Result<Principal>> {
-  const { authority, inquiries, nowMs } = using;
-  const { waitUntil, onDecision, onShadow: _, host, ...demanded } = demand;
-  const ask = { ...demanded, entrance: { host, hostOwner } };
+  const { leases, inquiries, nowMs } = using;
   const { digest } = found;
   const untilMs = nowMs() + using.introspectionTimeoutMs;
-  let claim = found;
+  let holding = found;
   let hasMoved = false;
   let hasAsked = false;
   for (;;) {
-    const { tenantId, tag } = claim;
-    const grant = await authority.lease(tag, { ...ask, tenantId, digest });
-    if (grant === null) return authorityUnavailable(credential, tenantId);
+    const { tenantId, tag } = holding;
+    const decided = await leases.ask(credential, holding, question, { nonce, settleWithinMs, country });
+    if (decided === null) return authorityUnavailable(credential, tenantId);
+    const { grant } = decided;
     if (grant.verdict === "moved" && grant.tenantId !== undefined && !hasMoved) {
-      claim = claimFor(grant.tenantId, digest);
+      holding = claimFor(grant.tenantId, digest);
       hasMoved = true;
       continue;
     }
     // The one has let go of it, and the other has not taken it yet.
     const isOnItsWay = hasMoved && grant.verdict === "key_unknown";
     if (!isOnItsWay && grant.verdict !== "introspection_required") {
-      return conclude(credential, claim, grant, waitUntil, using);
+      const refreshed = conclude(credential, holding, decided, using);
+      if (grant.refresh === true && tenantId !== null) {
+        waitUntil(inquiries.renew(credential, { tenantId, tag, digest }, grant.generation ?? 0, waitUntil));
+      }
+      return refreshed;
     }
     const leftMs = untilMs - nowMs();
     if (isOnItsWay) {
@@ -91,25 +130,20 @@ async function decide(
 
 function conclude(
   credential: Credential,
-  { tag, digest, tenantId: claimed }: GatewayKeyClaim,
-  grant: Grant,
-  waitUntil: WaitUntil,
-  { inquiries, credentials }: Authenticator,
+  { tag, digest, tenantId: claimed }: Holding,
+  { grant, degraded }: Decided,
+  { credentials }: Authenticator,
 ): Result<Principal> {
-  const { keyId, generation = 0, originKey = null } = grant;
+  const { keyId, originKey = null } = grant;
   const tenantId = claimed ?? grant.tenantId ?? null;
   const refusal = keyRefusal(grant, credential, { tenantId: tenantId ?? "", keyId });
   if (refusal !== null) {
     // The authority still knows the others, and KV could say no more.
-    if (grant.verdict.startsWith("key_")) credentials.forget(credential);
+    if (grant.verdict === "key_unknown") credentials.forget(credential);
     return refusal;
   }
   if (tenantId === null) return authorityUnavailable(credential, null);
-  const claim = { tenantId, tag, digest };
-  if (grant.refresh === true) waitUntil(inquiries.renew(credential, claim, generation, waitUntil));
-  // Where a gateway key led, and where a linked credential has gone, is known from now on.
-  if (credentials.recall(credential)?.tenantId !== tenantId) credentials.remember(credential, claim);
-  return pass({ ...claim, keyId, originKey, grant });
+  return pass({ tenantId, tag, digest, keyId, originKey, grant, degraded });
 }
 
 /** The part of the authority's verdict that is about the credential itself. */

@@ -2,25 +2,21 @@
  * The gateway's own keys: they name their tenant's authority themselves, and are refused without asking anyone where they
  * were not made here.
  */
-import type { CredentialClaim } from "../authority/claim.ts";
-import type { TenantId } from "../authority/tenant-id.ts";
 import { type Credential, digestOf } from "../credential/credential.ts";
 import { deny, pass, type Result } from "../denial.ts";
 import { authenticityOf, type GatewayKey, type MacSecrets, readGatewayKey } from "../gateway-key/format.ts";
+import type { Holding } from "../lease/desk.ts";
 import { type Asker, type ClaimFinder, findClaim } from "./find-claim.ts";
 
 export interface GatewayKeyReader extends ClaimFinder {
   readonly macSecrets: MacSecrets | null;
 }
 
-/** Which authority to ask. The tenant is known once that has answered, or where KV was read. */
-export type GatewayKeyClaim = Omit<CredentialClaim, "tenantId"> & { readonly tenantId: TenantId | null };
-
 export async function findGatewayKey(
   credential: Credential,
   asker: Asker,
   using: GatewayKeyReader,
-): Promise<Result<GatewayKeyClaim>> {
+): Promise<Result<Holding>> {
   const known = using.credentials.recall(credential);
   if (known !== undefined) {
     asker.onDecision("authority");

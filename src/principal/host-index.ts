@@ -29,15 +29,21 @@ export class HostIndex {
     this.#nowMs = nowMs;
   }
 
-  async ownerOf(host: string, waitUntil: WaitUntil): Promise<Result<TenantId | null>> {
+  /** Undefined where it has to be read first. */
+  recall(host: string, waitUntil: WaitUntil): TenantId | null | undefined {
     const known = this.#known.get(host);
-    if (known === undefined) return this.#read(host);
+    if (known === undefined) return undefined;
     const nowMs = this.#nowMs();
     if (known.dueAtMs <= nowMs) {
       known.dueAtMs = nowMs + FRESH_MS;
       waitUntil(this.#read(host));
     }
-    return pass(known.owner);
+    return known.owner;
+  }
+
+  async ownerOf(host: string, waitUntil: WaitUntil): Promise<Result<TenantId | null>> {
+    const known = this.recall(host, waitUntil);
+    return known === undefined ? this.#read(host) : pass(known);
   }
 
   async #read(host: string): Promise<Result<TenantId | null>> {

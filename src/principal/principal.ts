@@ -8,4 +8,6 @@ export interface Principal extends CredentialClaim {
   readonly originKey: string | null;
   /** What the authority answered for this request. */
   readonly grant: Grant;
+  /** It was not asked, because it does not answer: decided on what it granted a while ago. */
+  readonly degraded: boolean;
 }

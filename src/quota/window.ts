@@ -58,14 +58,19 @@ export class RollingWindow {
     this.#total += spent.tokens;
   }
 
-  /** The grant turned out to be used at a known instant: its tokens count until `countsUntilMs`, never longer. */
-  settle(nonce: string, countsUntilMs: number): void {
+  /**
+   * It has turned out what became of a grant: no more than `tokens` of it were used, none of them later than a window before
+   * `countsUntilMs`. Nothing counts for more, or for longer, than before.
+   */
+  settle(nonce: string, countsUntilMs: number, tokens = Number.POSITIVE_INFINITY): void {
     const at = this.#spent.findIndex((spent) => spent.nonce === nonce);
     const spent = this.#spent[at];
-    if (spent === undefined || spent.countsUntilMs <= countsUntilMs) return;
+    if (spent === undefined) return;
     this.#spent.splice(at, 1);
     this.#total -= spent.tokens;
-    this.spend({ ...spent, countsUntilMs });
+    const used = Math.min(spent.tokens, tokens);
+    const untilMs = Math.min(spent.countsUntilMs, countsUntilMs);
+    if (used > 0) this.spend({ nonce, tokens: used, countsUntilMs: untilMs });
   }
 
   #forget(nowMs: number): void {

@@ -25,6 +25,7 @@ export class EventDraft {
   credential: CredentialKind | "none" = "none";
   decidedBy: DecidedBy = "nobody";
   stale = false;
+  degraded = false;
   shadow: GatewayEvent["shadow"] = "";
   owner: NonNullable<Denial["owner"]> = { tenantId: "", keyId: "" };
 
@@ -69,7 +70,7 @@ export class EventDraft {
       country: countryOf(request),
       stale: this.stale,
       shadow: this.shadow,
-      degraded: false,
+      degraded: this.degraded,
       version: VERSION,
     };
   }

@@ -8,10 +8,10 @@ export const EVENT_VERSION = 1;
 export type Outcome = "forwarded" | "answered" | DenialReason;
 
 /**
- * Who had the last word on the credential: nobody (none came, or it was malformed), this isolate's memory, KV, the
- * tenant's authority on what it knew, or an introspection made for this request.
+ * Who had the last word on the credential: nobody (none came, or it was malformed), this isolate's memory, KV, a lease
+ * in hand, the tenant's authority on what it knew, or an introspection made for this request.
  */
-export type DecidedBy = "nobody" | "memory" | "kv" | "authority" | "introspection";
+export type DecidedBy = "nobody" | "memory" | "kv" | "lease" | "authority" | "introspection";
 
 export interface GatewayEvent {
   readonly v: typeof EVENT_VERSION;

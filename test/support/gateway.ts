@@ -8,7 +8,7 @@ import { unstable_readConfig } from "wrangler";
 import { freePort } from "../../local/ports.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import type { TenantAuthority } from "../../src/authority/tenant-authority.ts";
-import { tenantIdOf } from "../../src/authority/tenant-id.ts";
+import type { TenantId } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { toDataPoint } from "../../src/telemetry/analytics.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
@@ -88,7 +88,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
   );
   await miniflare.ready;
   const url = `http://127.0.0.1:${port}`;
-  const authority = (tenantId: string) => remote<AuthorityCalls>(miniflare, tagOf(tenantIdOf(tenantId)));
+  const authority = (tenantId: string) => remote<AuthorityCalls>(miniflare, tagOf(tenantId as TenantId));
   const kv = async () =>
     (await miniflare.getKVNamespace("CREDENTIALS", "postiz-gateway")) as unknown as KVNamespace;
 
@@ -103,7 +103,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
     setFault: (target, mode) =>
       remote<{ setMode(mode: string): Promise<void> }>(
         miniflare,
-        target === "kv" ? "kv" : tagOf(tenantIdOf("faulty")),
+        target === "kv" ? "kv" : tagOf("faulty" as TenantId),
       ).setMode(mode),
     send: async (sent) => {
       const received = await send(url, sent);
@@ -113,7 +113,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
     },
     evict: (tenantId) =>
       miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", {
-        name: tagOf(tenantIdOf(tenantId)),
+        name: tagOf(tenantId as TenantId),
       }),
     tenant: (id, tenantOptions = {}) => seedTenant(id, tenantOptions, authority(id), kv),
     eventOf: ({ headers }) => oneEvent(events, headers.get("X-Request-Id") ?? "none"),
@@ -138,7 +138,7 @@ async function seedTenant(
   recordSecret(key);
   const { status = "active", currentPeriodEndMs = null, limits, expiresAtMs } = options;
   await authority.putTenant({
-    id: tenantIdOf(id),
+    id: id as TenantId,
     name: id,
     subscription: { status, currentPeriodEndMs },
     ...(limits && { limits }),

@@ -7,6 +7,7 @@ import { DIRECTORY_MIGRATIONS, Directory } from "../../src/authority/directory.t
 import { tagOf } from "../../src/authority/tag.ts";
 import { TenantAuthority } from "../../src/authority/tenant-authority.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
+import { SteadyClock } from "../../src/clock.ts";
 import { readConfig } from "../../src/config.ts";
 import type { Credential } from "../../src/credential/credential.ts";
 import type { DenialReason, Result } from "../../src/denial.ts";
@@ -109,11 +110,11 @@ export class World {
     return { ...this.#env(), ...vars };
   }
 
-  isolate(vars: Readonly<Record<string, string>> = {}): Deps {
+  isolate(vars: Readonly<Record<string, string>> = {}, clock = new SteadyClock(() => Date.now())): Deps {
     const env = this.env(vars);
     const config = readConfig(env);
     if (!config.ok) throw new Error(JSON.stringify(config.problem));
-    return compose(env, config.config);
+    return compose(env, config.config, clock);
   }
 
   authority(tenantId: string): TenantAuthority {

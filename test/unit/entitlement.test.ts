@@ -66,6 +66,7 @@ describe("entitling a principal", () => {
     tag: tagOf(ACME),
     digest: "d",
     originKey: null,
+    degraded: false,
     grant: {
       v: 1,
       verdict,

@@ -9,6 +9,8 @@ import { passed, reasonOf } from "./result.ts";
 const TOKEN: Credential = { kind: "oauth_token", secret: `pos_${"Tk1".repeat(13)}A` };
 const KEY: Credential = { kind: "api_key", secret: "a".repeat(64) };
 const SECOND = 1_000;
+/** Without leases: each request is decided by the authority, on what it knows then. */
+const EACH_REQUEST = { LEASE_TTL: "0" };
 const TTL_MS = 60 * SECOND;
 const STALE_MS = 600 * SECOND;
 
@@ -120,7 +122,7 @@ describe("the life of an answer", () => {
   });
 
   it("is never extended by a hit, however many there are", async () => {
-    const world = new World();
+    const world = new World(EACH_REQUEST);
     const isolate = await knownToken(world);
     world.origin = says.emptyRefusal;
     const seen: string[] = [];
@@ -134,7 +136,7 @@ describe("the life of an answer", () => {
   });
 
   it("ends with it the grant that rests on it", async () => {
-    const world = new World({ INTROSPECTION_TTL: "2" });
+    const world = new World({ ...EACH_REQUEST, INTROSPECTION_TTL: "2" });
     const isolate = await knownToken(world);
     await world.pass(1_400);
     const { grant } = passed((await world.ask(isolate, TOKEN)).result);
@@ -170,7 +172,7 @@ describe("the life of an answer", () => {
     // 20 isolates, ten minutes, a TTL of a minute: about one call a TTL between them.
     expect(world.originCalls - callsBefore).toBeGreaterThanOrEqual(10);
     expect(world.originCalls - callsBefore).toBeLessThanOrEqual(12);
-    expect([seen, decided]).toEqual([new Set(["granted"]), new Set(["authority"])]);
+    expect([seen, decided]).toEqual([new Set(["granted"]), new Set(["lease", "authority"])]);
   });
 
   it("20 isolates that come at once when an answer has ended make one call", async () => {
@@ -343,7 +345,7 @@ describe("no after yes", () => {
   ] as const)(
     "of two answers to questions asked at the same time, the later to be heard loses: %s",
     async (_, heard, late, outcome) => {
-      const world = new World();
+      const world = new World(EACH_REQUEST);
       const isolate = await knownToken(world);
       const digest = digestOf(TOKEN.secret);
       const tenantId = unlinkedIdOf(digest);
@@ -377,7 +379,7 @@ describe("no after yes", () => {
   });
 
   it("a yes of before the no, told a second time, changes nothing", async () => {
-    const world = new World();
+    const world = new World(EACH_REQUEST);
     const isolate = await knownToken(world);
     const digest = digestOf(TOKEN.secret);
     const tenantId = unlinkedIdOf(digest);
@@ -414,7 +416,7 @@ describe("no after yes", () => {
   });
 
   it("a no that reaches an isolate which KV has not, reaches the authority: nobody lives on the old yes", async () => {
-    const world = new World();
+    const world = new World(EACH_REQUEST);
     const isolate = await knownToken(world);
     world.credentials.lagging = true;
     world.origin = says.noToken;
@@ -426,7 +428,7 @@ describe("no after yes", () => {
   });
 
   it("a revoked token stays revoked, whatever the origin says", async () => {
-    const world = new World();
+    const world = new World(EACH_REQUEST);
     const isolate = await knownToken(world);
     await world.authority(unlinkedIdOf(digestOf(TOKEN.secret))).revokeKey(digestOf(TOKEN.secret));
     await world.pass(0);
@@ -613,6 +615,7 @@ describe("learning API keys", () => {
     const claim = passed((await world.ask(isolate, KEY)).result);
     expect(claim.tenantId).toBe(tenantId);
     world.origin = says.noSubscription;
+    isolate.leases.forget(KEY);
     await isolate.inquiries.reportNoSubscription(KEY, claim, claim.grant.generation ?? 0);
     expect(outcomeOf(await world.ask(isolate, KEY))).toBe("subscription_inactive");
     world.origin = says.yes;
@@ -639,7 +642,7 @@ describe("a credential has one owner", () => {
   }
 
   it("what an operator has revoked is not learnt by another tenant, however far KV is behind", async () => {
-    const world = new World({ LEARN_FROM_ORIGIN: "true" });
+    const world = new World({ ...EACH_REQUEST, LEARN_FROM_ORIGIN: "true" });
     await operatorHasIt(world, "revoked");
     world.credentials.lagging = true;
     expect(outcomeOf(await world.ask(world.isolate(), KEY))).toBe("key_revoked");
@@ -714,7 +717,7 @@ describe("the origin's own refusal of what the gateway let in", () => {
   }
 
   it("is confirmed by one probe, and the key is out from the next request on, everywhere", async () => {
-    const world = new World({ LEARN_FROM_ORIGIN: "true" });
+    const world = new World({ ...EACH_REQUEST, LEARN_FROM_ORIGIN: "true" });
     const isolate = await learnt(world);
     const callsBefore = world.originCalls;
     world.origin = says.noKey;
@@ -734,7 +737,7 @@ describe("the origin's own refusal of what the gateway let in", () => {
   });
 
   it("the key is back after the origin says yes again", async () => {
-    const world = new World({ LEARN_FROM_ORIGIN: "true" });
+    const world = new World({ ...EACH_REQUEST, LEARN_FROM_ORIGIN: "true" });
     const isolate = await learnt(world);
     world.origin = says.noKey;
     await refused(world, isolate);

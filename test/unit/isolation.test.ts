@@ -266,7 +266,7 @@ describe("a deleted tenant", () => {
     await stage.world.ask(isolate, key);
     const deleted = await stage.operator("DELETE /tenants/:tenantId");
     expect(deleted.status).toBe(200);
-    await stage.world.pass(3_000);
+    await stage.world.pass(8_000);
     for (const each of [isolate, stage.world.isolate()])
       expect((await stage.world.ask(each, key)).result.ok).toBe(false);
     for (const route of [

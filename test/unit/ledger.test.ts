@@ -90,7 +90,8 @@ class Simulation {
   }
 
   #take(nonce: string, partition: string, usableUntilMs: number, reachesOriginUntilMs: number): TokenAnswer {
-    const when = { usableUntilMs, reachesOriginUntilMs, inShadow: false };
+    const settleWithinMs = reachesOriginUntilMs - usableUntilMs;
+    const when = { wish: 1, usableUntilMs, severalUntilMs: usableUntilMs, settleWithinMs, inShadow: false };
     return this.#ledger.take({ nonce, policy: policy("api", this.#limit), partition, ...when }, this.#nowMs);
   }
 
@@ -153,7 +154,9 @@ describe("the ledger", () => {
     policy: policy("posts", 2, 3_600),
     partition: "",
     usableUntilMs: START_MS + 1_000,
-    reachesOriginUntilMs: START_MS + 31_000,
+    severalUntilMs: START_MS + 30_000,
+    wish: 1,
+    settleWithinMs: 30_000,
     inShadow: false,
     ...more,
   });
@@ -162,13 +165,12 @@ describe("the ledger", () => {
     const storage = memoryStorage();
     const ledger = new Ledger(storage.sql);
     for (const nonce of ["a", "b"]) ledger.take(ask(nonce), START_MS);
-    const late = { usableUntilMs: START_MS + 9_000, inShadow: true };
+    const late = { inShadow: true };
     for (const nonce of ["c", "c", "d"]) {
       const { granted, quota } = ledger.take(ask(nonce, late), START_MS + 1);
       expect({ granted, remaining: quota.remaining }).toEqual({ granted: false, remaining: 0 });
     }
     expect(ledger.passedInShadow("posts", "", START_MS + 1)).toBe(2);
-    expect(ledger.latestDeadlineMs()).toBe(START_MS + 9_000);
     // As soon as the two no longer count there are two again, after a restart too.
     const laterMs = START_MS + 3_633_000;
     for (const each of [ledger, new Ledger(storage.sql)])
@@ -228,13 +230,14 @@ describe("the ledger", () => {
     expect(ledger.take(ask("a"), START_MS + 1).granted).toBe(true);
   });
 
-  it("remembers the latest deadline it granted, over restarts", () => {
+  it("remembers the latest deadline it gave, over restarts: no earlier, and at most a second later", () => {
     const sql = memoryStorage().sql;
     expect(new Ledger(sql).latestDeadlineMs()).toBe(0);
     const ledger = new Ledger(sql);
-    ledger.take(ask("a", { usableUntilMs: START_MS + 5_000 }), START_MS);
-    ledger.take(ask("b", { usableUntilMs: START_MS + 1_000 }), START_MS);
-    ledger.settle("a", START_MS + 10);
+    for (const untilMs of [START_MS + 4_001, START_MS + 4_900, START_MS + 1_000]) {
+      ledger.extendDeadline(untilMs);
+    }
+    expect(ledger.latestDeadlineMs()).toBe(START_MS + 4_900);
     expect(new Ledger(sql).latestDeadlineMs()).toBe(START_MS + 5_000);
   });
 

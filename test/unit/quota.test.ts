@@ -123,7 +123,7 @@ describe("the rate decision", () => {
     return {
       principal: {
         ...claimFor(tenantIdOf("acme"), "d"),
-        ...{ keyId: "k1", originKey: null },
+        ...{ keyId: "k1", originKey: null, degraded: false },
         grant: { ...grant, ...more },
       },
     };

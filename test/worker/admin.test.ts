@@ -20,7 +20,8 @@ for (const secret of [ADMIN_TOKEN, POSTIZ_KEY, SECRETS.KEY_MAC_SECRET, SECRETS.S
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  gateway = await startGateway({ vars: SECRETS });
+  // Without leases, so that each request hears of a change at once, and not at `effectiveBy`.
+  gateway = await startGateway({ vars: { ...SECRETS, LEASE_TTL: "0" } });
 });
 afterAll(() => gateway.stop());
 
@@ -221,7 +222,9 @@ describe("tenants", () => {
   });
 
   it("subscriptions change who gets in", async () => {
-    const strict = await startGateway({ vars: { ...SECRETS, SUBSCRIPTIONS: "required" } });
+    const strict = await startGateway({
+      vars: { ...SECRETS, SUBSCRIPTIONS: "required", LEASE_TTL: "0" },
+    });
     try {
       await call("POST", "/tenants", { id: "sub", name: "Sub" }, [], strict);
       await call("PUT", "/tenants/sub/origin-key", { key: POSTIZ_KEY }, [], strict);

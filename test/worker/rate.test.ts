@@ -3,7 +3,7 @@ import { parseDictionary, parseList } from "structured-headers";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CLOCK_MARGIN_MS, type LeaseAsk } from "../../src/authority/protocol.ts";
 import { tagOf } from "../../src/authority/tag.ts";
-import { tenantIdOf } from "../../src/authority/tenant-id.ts";
+import { type TenantId, tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import type { Sent } from "../support/http.ts";
@@ -12,7 +12,7 @@ import { until } from "../support/poll.ts";
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  gateway = await startGateway({ vars: { API_LIMIT: "30", SUBSCRIPTIONS: "required" } });
+  gateway = await startGateway({ vars: { API_LIMIT: "30", SUBSCRIPTIONS: "required", LEASE_TTL: "0" } });
 });
 
 afterAll(() => gateway.stop());
@@ -89,7 +89,7 @@ describe("policy posts", () => {
     "/public/V1/Posts",
     "/public/v1/%70osts/",
   ])("is what %s falls under, whatever its spelling", async (path) => {
-    const key = await gateway.tenant(`spelling-${tagOf(tenantIdOf(path))}`);
+    const key = await gateway.tenant(`spelling-${digestOf(path).slice(0, 16)}`);
     const received = await gateway.send({ ...creation(key), path });
     expect(received.headers.get("X-RateLimit-Limit")).toBe("30");
   });
@@ -178,7 +178,7 @@ describe("the authority", () => {
   });
 
   it("takes no name that could be written but not read back from KV", async () => {
-    await expect(gateway.authority("a.b").putTenant({ id: tenantIdOf("a.b"), name: "x" })).rejects.toThrow(
+    await expect(gateway.authority("a.b").putTenant({ id: "a.b" as TenantId, name: "x" })).rejects.toThrow(
       /tenant id is 1 to 64/,
     );
     const authority = gateway.authority("names");

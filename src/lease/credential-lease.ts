@@ -1,0 +1,177 @@
+/**
+ * What an isolate knows about one credential, and may decide on it without asking: as long as its tenant's lease covers what
+ * was learnt, and nothing that was learnt has ended. No clock of its own, so that any schedule can be replayed.
+ */
+import type { CredentialClaim } from "../authority/claim.ts";
+import { DEGRADED_FOR_MS, type Done, type Grant, type Verdict } from "../authority/protocol.ts";
+import { isEntitled, type SubscriptionRule } from "../entitlement/subscription.ts";
+import { beyond, type Terms, type Use } from "../entitlement/terms.ts";
+import { POLICIES, type PolicyName } from "../quota/policy.ts";
+import type { TenantLease } from "./tenant-lease.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+/** What a request asks, and where it comes from. */
+export interface Question extends Use {
+  readonly policy: PolicyName;
+}
+
+/** Tokens for a credential that nobody has seen in use yet. */
+const FIRST_WISH = 8;
+const MAX_WISH = 1_000_000;
+/** More than is expected, lest the next ask come early. */
+const SURPLUS = 1.5;
+/** Accounts that are still to be rendered; the oldest is let go of, and counts until its time has come. */
+const MAX_DONE = 8;
+
+interface Granted {
+  readonly grant: Grant;
+  readonly terms: Terms;
+  readonly epoch: string;
+  /** Instant at which what it rests on ends: the key's own, or the introspection's. */
+  readonly endsAtMs: number;
+  /** From when on a busy isolate asks again although the tenant's lease lasts. */
+  readonly renewAtMs: number;
+}
+
+interface Refused {
+  readonly grant: Grant;
+  readonly epoch: string;
+  readonly atMs: number;
+  readonly untilMs: number;
+}
+
+export class CredentialLease {
+  readonly claim: CredentialClaim;
+  #granted: Granted | null = null;
+  /** In the order in which they are used. */
+  readonly #buckets: TokenBucket[] = [];
+  /** The newest that there was: the measure of what is wanted next. */
+  #newest: TokenBucket | null = null;
+  readonly #refused = new Map<PolicyName, Refused>();
+  #done: Done[] = [];
+  /** What is left of the limit while the authority can't be asked. */
+  #degradedLeft: number | null = null;
+
+  constructor(claim: CredentialClaim) {
+    this.claim = claim;
+  }
+
+  /** As the authority would; null where it has to be asked. What is refused uses nothing up. */
+  answer(question: Question, tenant: TenantLease, rule: SubscriptionRule, nowMs: number): Grant | null {
+    const refused = this.#refused.get(question.policy);
+    if (refused !== undefined && nowMs < refused.untilMs && tenant.covers(refused.epoch, nowMs)) {
+      return since(refused, nowMs);
+    }
+    const granted = this.#granted;
+    if (granted === null || nowMs >= granted.endsAtMs || !tenant.covers(granted.epoch, nowMs)) return null;
+    const why = this.#whyNot(question, granted, rule, nowMs);
+    if (why !== null) return without(granted.grant, why);
+    // What the origin counts is granted one by one.
+    if (POLICIES[question.policy].countedByOrigin) return null;
+    const bucket = this.#current(nowMs);
+    return bucket === undefined ? null : { ...granted.grant, quota: bucket.take(nowMs) };
+  }
+
+  /** Where the authority can't be asked: what it granted a while ago goes on, but not what the origin counts. */
+  degraded(question: Question, tenant: TenantLease, rule: SubscriptionRule, nowMs: number): Grant | null {
+    const granted = this.#granted;
+    if (granted === null || nowMs >= granted.endsAtMs || POLICIES[question.policy].countedByOrigin)
+      return null;
+    if (tenant.overdueMs(granted.epoch, nowMs) >= DEGRADED_FOR_MS) return null;
+    const why = this.#whyNot(question, granted, rule, nowMs);
+    if (why !== null) return without(granted.grant, why);
+    const { quota } = granted.grant;
+    if (quota === null) return null;
+    // A window's worth at most: nobody counts together with the other isolates.
+    this.#degradedLeft ??= quota.policy.limit;
+    if (this.#degradedLeft === 0) return null;
+    this.#degradedLeft--;
+    return granted.grant;
+  }
+
+  isRenewalDue(tenant: TenantLease, nowMs: number): boolean {
+    if (tenant.isBeingRenewed(nowMs) || tenant.isSilent(nowMs)) return false;
+    const isLate = this.#granted !== null && nowMs >= this.#granted.renewAtMs;
+    return isLate || tenant.isRenewalDue(nowMs) || (this.#newest?.isRunningOut(nowMs) ?? false);
+  }
+
+  /** Tokens to ask for, so that they last for `forMs`. */
+  wish(forMs: number, nowMs: number): number {
+    if (this.#newest === null) return FIRST_WISH;
+    const expected = Math.ceil(SURPLUS * this.#newest.expected(forMs, nowMs));
+    const left = this.#buckets.reduce((sum, bucket) => sum + bucket.left(nowMs), 0);
+    return Math.min(MAX_WISH, Math.max(0, expected - left));
+  }
+
+  /** What to tell the authority with the next ask. */
+  takeDone(nowMs: number): Done[] {
+    this.#retire(nowMs);
+    return this.#done.splice(0);
+  }
+
+  /** It was not heard. Telling it twice changes nothing. */
+  tellAgain(done: readonly Done[]): void {
+    this.#done.unshift(...done);
+    this.#done.splice(0, Math.max(0, this.#done.length - MAX_DONE));
+  }
+
+  /** Takes in what was answered to an ask that began at `askedAtMs`. Whether tokens for more than it came along. */
+  learn(grant: Grant, policy: PolicyName, nonce: string, askedAtMs: number, nowMs: number): boolean {
+    const { lease, quota, tokens, refresh: _, wouldHaveBeen, ...lasting } = grant;
+    if (lease === undefined) return false;
+    this.#degradedLeft = null;
+    if (lease.refusedForMs > 0) {
+      const untilMs = askedAtMs + lease.refusedForMs;
+      this.#refused.set(policy, { grant, epoch: lease.epoch, atMs: askedAtMs, untilMs });
+    } else this.#refused.delete(policy);
+    if (lease.terms === null) return false;
+    const after = (ms: number | null) => (ms === null ? Number.POSITIVE_INFINITY : askedAtMs + ms);
+    this.#granted = {
+      // What was said to one request beyond its terms is not what is said to the next.
+      grant: { ...lasting, verdict: "granted", quota, tokens: 1 },
+      terms: lease.terms,
+      epoch: lease.epoch,
+      endsAtMs: after(lease.endsInMs),
+      renewAtMs: after(lease.renewInMs),
+    };
+    const isSingle = POLICIES[policy].countedByOrigin || wouldHaveBeen !== undefined;
+    if (isSingle || tokens === 0 || quota === null) return false;
+    this.#retire(nowMs);
+    this.#newest = new TokenBucket(nonce, tokens, quota, askedAtMs, askedAtMs + lease.tokensForMs);
+    this.#buckets.push(this.#newest);
+    return true;
+  }
+
+  #whyNot(
+    question: Question,
+    { grant, terms }: Granted,
+    rule: SubscriptionRule,
+    nowMs: number,
+  ): Verdict | null {
+    if (!isEntitled(grant.subscription, rule, nowMs)) return "subscription_inactive";
+    return beyond(terms, this.claim.tenantId, question);
+  }
+
+  #current(nowMs: number): TokenBucket | undefined {
+    this.#retire(nowMs);
+    return this.#buckets[0];
+  }
+
+  #retire(nowMs: number): void {
+    while (this.#buckets[0]?.isOver(nowMs)) {
+      const over = this.#buckets.shift();
+      if (over !== undefined) this.#done.push(over.done());
+    }
+    if (this.#done.length > MAX_DONE) this.#done.shift();
+  }
+}
+
+/** A refusal of a moment ago, as it is now. */
+function since({ grant, atMs }: Refused, nowMs: number): Grant {
+  const { quota } = grant;
+  if (quota === null) return grant;
+  const resetSeconds = Math.max(1, quota.resetSeconds - Math.floor((nowMs - atMs) / 1_000));
+  return { ...grant, quota: { ...quota, resetSeconds } };
+}
+
+const without = (grant: Grant, verdict: Verdict): Grant => ({ ...grant, verdict, tokens: 0, quota: null });

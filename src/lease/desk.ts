@@ -1,0 +1,206 @@
+/**
+ * Where an isolate gets its decisions about credentials: from the leases it holds, or from the tenants' authorities. One
+ * ask a credential at a time; whoever comes meanwhile waits for it, for no longer than an ask may take.
+ */
+import { LRUCache } from "lru-cache";
+import type { CredentialClaim } from "../authority/claim.ts";
+import type { AuthorityClient } from "../authority/client.ts";
+import type { Grant, LeaseAsk } from "../authority/protocol.ts";
+import type { Tag } from "../authority/tag.ts";
+import type { TenantId } from "../authority/tenant-id.ts";
+import type { SteadyClock } from "../clock.ts";
+import type { Credential } from "../credential/credential.ts";
+import type { SubscriptionRule } from "../entitlement/subscription.ts";
+import { POLICIES } from "../quota/policy.ts";
+import { within } from "../timeout.ts";
+import { CredentialLease, type Question } from "./credential-lease.ts";
+import { TenantLease } from "./tenant-lease.ts";
+
+/** What a lease is held of: whose authority to ask, and about which credential. The tenant may not be known yet. */
+export type Holding = Omit<CredentialClaim, "tenantId"> & { readonly tenantId: TenantId | null };
+
+/** What an ask says beside the question. */
+export type Occasion = Pick<LeaseAsk, "nonce" | "settleWithinMs"> & { readonly country: string };
+
+export interface DeskRule extends SubscriptionRule {
+  readonly authorityTimeoutMs: number;
+  readonly degradesWithoutAuthority: boolean;
+}
+
+export interface Decided {
+  readonly grant: Grant;
+  /** Without the authority, which did not answer. */
+  readonly degraded: boolean;
+}
+
+const MAX_CREDENTIALS = 16_000;
+const MAX_BYTES = 24_000_000;
+/** Of one entry, without the credential. */
+const ENTRY_BYTES = 1_500;
+const MAX_TENANTS = 16_000;
+/** An authority that has not answered is not asked by everybody again at once. */
+const SILENT_MS = 1_000;
+/** What is wished for is meant to last that long. */
+const WISH_FOR_MS = 5_000;
+const FIRST_WISH = 8;
+
+interface Asking {
+  readonly answered: Promise<unknown>;
+  readonly begunAtMs: number;
+}
+
+export class LeaseDesk {
+  readonly #authority: AuthorityClient;
+  readonly #rule: DeskRule;
+  readonly #clock: SteadyClock;
+  /** By the raw credential, which never leaves memory. */
+  readonly #credentials = new LRUCache<string, CredentialLease>({
+    max: MAX_CREDENTIALS,
+    maxSize: MAX_BYTES,
+    sizeCalculation: (_, secret) => ENTRY_BYTES + 2 * secret.length,
+  });
+  readonly #tenants = new LRUCache<Tag, TenantLease>({ max: MAX_TENANTS });
+  readonly #asking = new Map<string, Asking>();
+  #timesSetBack = 0;
+
+  constructor(authority: AuthorityClient, rule: DeskRule, clock: SteadyClock) {
+    this.#authority = authority;
+    this.#rule = rule;
+    this.#clock = clock;
+  }
+
+  recall({ secret }: Credential): CredentialLease | undefined {
+    return this.#credentials.get(secret);
+  }
+
+  /** The next request asks the authority. */
+  forget({ secret }: Credential): void {
+    this.#credentials.delete(secret);
+  }
+
+  /** What the lease in hand says; null where the authority has to be asked. */
+  answer(lease: CredentialLease, question: Question): Grant | null {
+    const nowMs = this.#nowMs();
+    return lease.answer(question, this.#tenant(lease.claim.tag), this.#rule, nowMs);
+  }
+
+  /** Whether it is time to ask for what comes after the lease in hand. */
+  isRenewalDue(lease: CredentialLease): boolean {
+    return lease.isRenewalDue(this.#tenant(lease.claim.tag), this.#nowMs());
+  }
+
+  /** Null where nobody could decide. */
+  async ask(
+    credential: Credential,
+    holding: Holding,
+    question: Question,
+    occasion: Occasion,
+  ): Promise<Decided | null> {
+    const untilMs = this.#nowMs() + this.#rule.authorityTimeoutMs;
+    const isShared = !POLICIES[question.policy].countedByOrigin;
+    const another = () => (isShared ? this.#other(credential) : undefined);
+    for (let other = another(); other !== undefined; other = another()) {
+      const leftMs = untilMs - this.#nowMs();
+      if (leftMs <= 0) break;
+      await within(leftMs, other.answered).catch(() => {});
+      const lease = this.recall(credential);
+      const grant = lease === undefined ? null : this.answer(lease, question);
+      if (grant !== null) return { grant, degraded: false };
+    }
+    const known = this.recall(credential);
+    const goesOn = known && this.#tenant(holding.tag).isSilent(this.#nowMs());
+    const degraded = goesOn ? this.#degraded(known, question) : null;
+    if (degraded !== null) return degraded;
+    const wish = Math.max(1, known?.wish(WISH_FOR_MS, this.#nowMs()) ?? FIRST_WISH);
+    const grant = await this.#askNow(credential, holding, question, occasion, wish);
+    if (grant !== null) return { grant, degraded: false };
+    return known === undefined ? null : this.#degraded(known, question);
+  }
+
+  /** In the background, while the lease in hand goes on. What the authority said, null where it said nothing. */
+  async renew(
+    credential: Credential,
+    lease: CredentialLease,
+    question: Question,
+    occasion: Occasion,
+  ): Promise<Grant | null> {
+    const nowMs = this.#nowMs();
+    this.#tenant(lease.claim.tag).beRenewed(nowMs + this.#rule.authorityTimeoutMs);
+    const wish = lease.wish(WISH_FOR_MS, nowMs);
+    return this.#askNow(credential, lease.claim, { ...question, policy: "api" }, occasion, wish, true);
+  }
+
+  async #askNow(
+    credential: Credential,
+    holding: Holding,
+    question: Question,
+    occasion: Occasion,
+    wish: number,
+    inBackground = false,
+  ): Promise<Grant | null> {
+    const { tag, digest, tenantId } = holding;
+    const askedAtMs = this.#nowMs();
+    const known = this.recall(credential);
+    const done = known?.takeDone(askedAtMs) ?? [];
+    const answered = this.#authority.lease(tag, { ...question, ...occasion, tenantId, digest, wish, done });
+    const asking = { answered, begunAtMs: askedAtMs };
+    if (!POLICIES[question.policy].countedByOrigin) this.#asking.set(credential.secret, asking);
+    const grant = await answered;
+    if (this.#asking.get(credential.secret) === asking) this.#asking.delete(credential.secret);
+    if (grant === null) {
+      known?.tellAgain(done);
+      this.#tenant(tag).beSilent(this.#nowMs() + SILENT_MS);
+      return null;
+    }
+    const owner = tenantId ?? grant.tenantId;
+    if (grant.lease === undefined || owner === undefined) return grant;
+    const nowMs = this.#nowMs();
+    this.#tenant(tag).extend(grant.lease.epoch, askedAtMs, grant.lease.forMs);
+    const lease = this.#leaseOf(credential, { tenantId: owner, tag, digest });
+    const isForMany = lease.learn(grant, question.policy, occasion.nonce, askedAtMs, nowMs);
+    return isForMany && !inBackground ? this.answer(lease, question) : grant;
+  }
+
+  #degraded(lease: CredentialLease, question: Question): Decided | null {
+    if (!this.#rule.degradesWithoutAuthority) return null;
+    const tenant = this.#tenant(lease.claim.tag);
+    const grant = lease.degraded(question, tenant, this.#rule, this.#nowMs());
+    return grant === null ? null : { grant, degraded: true };
+  }
+
+  #other({ secret }: Credential): Asking | undefined {
+    const other = this.#asking.get(secret);
+    if (other === undefined) return undefined;
+    if (this.#nowMs() - other.begunAtMs <= 2 * this.#rule.authorityTimeoutMs) return other;
+    // The runtime has ended its request, and nobody else would notice.
+    this.#asking.delete(secret);
+    return undefined;
+  }
+
+  #leaseOf({ secret }: Credential, claim: CredentialClaim): CredentialLease {
+    const known = this.#credentials.get(secret);
+    if (known?.claim.tag === claim.tag) return known;
+    const lease = new CredentialLease(claim);
+    this.#credentials.set(secret, lease);
+    return lease;
+  }
+
+  #tenant(tag: Tag): TenantLease {
+    let tenant = this.#tenants.get(tag);
+    if (tenant === undefined) {
+      tenant = new TenantLease();
+      this.#tenants.set(tag, tenant);
+    }
+    return tenant;
+  }
+
+  /** A clock that was set back does not tell how much time has passed: what was granted before is not relied on. */
+  #nowMs(): number {
+    const nowMs = this.#clock.nowMs();
+    if (this.#clock.timesSetBack !== this.#timesSetBack) {
+      this.#timesSetBack = this.#clock.timesSetBack;
+      this.#tenants.clear();
+    }
+    return nowMs;
+  }
+}

@@ -1,0 +1,578 @@
+/**
+ * Leases: many isolates that decide by themselves, and one authority that has promised what they may. The real code of both,
+ * over a real SQLite, in virtual time.
+ */
+import fc from "fast-check";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
+import { SteadyClock } from "../../src/clock.ts";
+import { type Credential, digestOf } from "../../src/credential/credential.ts";
+import type { Deps } from "../../src/deps.ts";
+import type { PolicyName } from "../../src/quota/policy.ts";
+import { World } from "../support/world.ts";
+
+const ACME = tenantIdOf("acme");
+const SECOND = 1_000;
+const LEASE_MS = 5 * SECOND;
+const MARGIN_MS = 2 * SECOND;
+const WINDOW_MS = 60 * SECOND;
+const keyOf = (i: number): Credential => ({ kind: "api_key", secret: digestOf(`key ${i}`) });
+const KEY = keyOf(0);
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+/** Tenant acme with keys, each of which may make so many requests a minute. */
+async function acme(vars: Record<string, string> = {}, apiPerMinute = 600, keys = 1): Promise<World> {
+  const world = new World(vars);
+  const lines = Array.from({ length: keys }, (_, i) => {
+    const digest = digestOf(keyOf(i).secret);
+    const key = { digest, keyId: `k${i}`, name: "", expiresAtMs: null, limits: { apiPerMinute } };
+    return { type: "api_key", tenantId: ACME, ...key } as const;
+  });
+  await world
+    .authority(ACME)
+    .import(ACME, [{ type: "tenant", tenantId: ACME, name: "Acme" }, ...lines], "tests");
+  await world.pass(1);
+  return world;
+}
+
+interface Outcome {
+  readonly is: string;
+  readonly degraded: boolean;
+}
+
+async function ask(world: World, isolate: Deps, key = KEY, policy: PolicyName = "api"): Promise<Outcome> {
+  const { result } = await world.ask(isolate, key, { policy });
+  if (!result.ok) return { is: result.denial.reason, degraded: false };
+  return { is: result.value.grant.verdict, degraded: result.value.degraded };
+}
+
+/** How many of so many requests are let in. */
+async function admitted(
+  world: World,
+  isolates: readonly Deps[],
+  requests: number,
+  policy: PolicyName = "api",
+) {
+  let count = 0;
+  for (let i = 0; i < requests; i++) {
+    const isolate = isolates[i % isolates.length];
+    if (isolate !== undefined && (await ask(world, isolate, KEY, policy)).is === "granted") count++;
+  }
+  return count;
+}
+
+const revoke = async (world: World, i = 0) => {
+  const revoked = await world.authority(ACME).revokeKeyById(`k${i}`, "tests");
+  if (!revoked.ok) throw new Error(revoked.detail);
+  return {
+    effectiveByMs: Date.parse(revoked.effectiveBy),
+    degradedUntilMs: Date.parse(revoked.degradedUntil ?? revoked.effectiveBy),
+  };
+};
+
+/** Nothing gets through to the authority, or back. */
+function cutOff(world: World, isCut = true): void {
+  world.before = () => {
+    if (isCut) throw new Error("the object can't be reached");
+  };
+}
+
+describe("on a lease", () => {
+  it("an isolate asks nobody: no authority, no KV, and waits for nothing", async () => {
+    const world = await acme();
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    const [calls, reads] = [world.authorityCalls, world.credentials.reads];
+    for (let i = 0; i < 4; i++) expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: false });
+    expect([world.authorityCalls, world.credentials.reads]).toEqual([calls, reads]);
+  });
+
+  it("a busy isolate never waits: what comes next is asked for in the background", async () => {
+    const world = await acme({}, 6_000);
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    const decided = new Set<string>();
+    const before = world.authorityCalls;
+    for (let tick = 0; tick < 600; tick++) {
+      await world.pass(100);
+      decided.add((await world.ask(isolate, KEY)).decidedBy);
+    }
+    expect(decided).toEqual(new Set(["lease"]));
+    // A minute, at 0.6 of five seconds each, and some for tokens.
+    expect(world.authorityCalls - before).toBeLessThanOrEqual(30);
+  });
+
+  it("one answer about one key renews what is known of all the tenant's keys", async () => {
+    const world = await acme({}, 600, 50);
+    const isolate = world.isolate();
+    for (let i = 0; i < 50; i++) await ask(world, isolate, keyOf(i));
+    await world.pass(LEASE_MS + SECOND);
+    const before = world.authorityCalls;
+    for (let i = 0; i < 50; i++) expect((await ask(world, isolate, keyOf(i))).is).toBe("granted");
+    expect(world.authorityCalls - before).toBe(1);
+  });
+
+  it("a change of one key is heard by the next ask, whichever key it is about", async () => {
+    const world = await acme({}, 600, 2);
+    const isolate = world.isolate();
+    await ask(world, isolate, keyOf(0));
+    await ask(world, isolate, keyOf(1));
+    await revoke(world, 1);
+    expect((await ask(world, isolate, keyOf(1))).is).toBe("granted");
+    await world.pass(LEASE_MS);
+    expect((await ask(world, isolate, keyOf(0))).is).toBe("granted");
+    expect((await ask(world, isolate, keyOf(1))).is).toBe("key_revoked");
+  });
+
+  it("a revoked key is refused at effectiveBy, and not before it has to be", async () => {
+    const world = await acme();
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    const askedAtMs = Date.now();
+    await world.pass(SECOND);
+    const { effectiveByMs } = await revoke(world);
+    expect(effectiveByMs).toBe(askedAtMs + LEASE_MS + MARGIN_MS);
+    await world.pass(LEASE_MS - SECOND - 1);
+    expect((await ask(world, isolate)).is).toBe("granted");
+    await world.pass(1);
+    expect((await ask(world, isolate)).is).toBe("key_revoked");
+  });
+
+  it("LEASE_TTL=0: every request asks, and a revocation holds after AUTHORITY_TIMEOUT_MS", async () => {
+    const world = await acme({ LEASE_TTL: "0" });
+    const isolate = world.isolate();
+    for (let i = 1; i <= 5; i++) {
+      await ask(world, isolate);
+      expect(world.authorityCalls).toBe(i);
+    }
+    const { effectiveByMs } = await revoke(world);
+    expect(effectiveByMs).toBe(Date.now() + SECOND + MARGIN_MS);
+    expect((await ask(world, isolate)).is).toBe("key_revoked");
+  });
+
+  it("a key that expires, or whose subscription ends, does so in the middle of a lease", async () => {
+    const world = await acme({ SUBSCRIPTIONS: "required" });
+    const authority = world.authority(ACME);
+    const endMs = Date.now() + 2 * SECOND;
+    await authority.changeKey("k0", { expiresAtMs: endMs }, null, "tests");
+    const isolate = world.isolate();
+    expect((await ask(world, isolate)).is).toBe("granted");
+    await world.pass(endMs - Date.now() - 1);
+    expect((await ask(world, isolate)).is).toBe("granted");
+    await world.pass(1);
+    expect((await ask(world, isolate)).is).toBe("key_expired");
+
+    await authority.changeKey("k0", { expiresAtMs: null }, null, "tests");
+    const canceled = { status: "canceled", currentPeriodEndMs: Date.now() + 8 * SECOND } as const;
+    await authority.setSubscription(canceled, null, "tests");
+    await world.pass(LEASE_MS);
+    expect((await ask(world, isolate)).is).toBe("granted");
+    await world.pass(3 * SECOND);
+    const { result } = await world.ask(isolate, KEY);
+    expect(result.ok && result.value.grant.verdict).toBe("subscription_inactive");
+  });
+
+  it("of a clock that was set back nothing is relied on", async () => {
+    const world = await acme();
+    let offsetMs = 0;
+    const isolate = world.isolate({}, new SteadyClock(() => Date.now() + offsetMs));
+    await ask(world, isolate);
+    offsetMs = -30 * SECOND;
+    const before = world.authorityCalls;
+    await ask(world, isolate);
+    expect(world.authorityCalls - before).toBe(1);
+  });
+
+  it("is longer where one tenant's isolates ask more often than is easy, up to LEASE_TTL_MAX, and no longer after that", async () => {
+    const world = await acme({}, 1_000_000, 400);
+    const lease = async (i: number) => {
+      const question = { policy: "api", scope: "read", clientAddress: null, entrance: null } as const;
+      const grant = await world.authority(ACME).lease({
+        ...{ v: 1, tenantId: ACME, digest: digestOf(keyOf(i).secret), nonce: `load-${Date.now()}-${i}` },
+        ...question,
+        settleWithinMs: 0,
+        wish: 1,
+      });
+      return grant.lease?.forMs;
+    };
+    expect(await lease(0)).toBe(LEASE_MS);
+    for (let i = 0; i < 99; i++) await lease(i);
+    expect(await lease(0)).toBe(2 * LEASE_MS + 100);
+    for (let i = 0; i < 399; i++) await lease(i);
+    expect(await lease(0)).toBe(30 * SECOND);
+    await world.pass(2 * SECOND);
+    expect(await lease(0)).toBe(LEASE_MS);
+  });
+});
+
+describe("limits", () => {
+  it.each([1, 2, 5, 10, 100, 600])(
+    "of %i are served to the last token, by one isolate and by three",
+    async (limit) => {
+      for (const isolates of [1, 3]) {
+        const world = await acme({}, limit);
+        const some = Array.from({ length: isolates }, () => world.isolate());
+        const count = await admitted(world, some, 2 * limit + 20);
+        expect(count).toBeLessThanOrEqual(limit);
+        // What the others hold and have no use for is all that can be missing.
+        const { usage } = { usage: world.authority(ACME).usage(null) };
+        const outstanding = usage.ok ? (usage.value.keys[0]?.api.outstanding ?? 0) : 0;
+        expect(count + outstanding).toBeGreaterThanOrEqual(limit);
+        if (isolates === 1 || limit <= 10) expect(count).toBe(limit);
+      }
+    },
+  );
+
+  it("come back in full when leases and windows have passed, what dead isolates took along included", async () => {
+    const world = await acme({}, 100);
+    expect(await admitted(world, [world.isolate(), world.isolate()], 300)).toBeLessThanOrEqual(100);
+    await world.pass(30 * SECOND + WINDOW_MS + MARGIN_MS);
+    expect(await admitted(world, [world.isolate()], 300)).toBe(100);
+  });
+
+  it("tokens that are given up count no more, those that were used for no longer than a window", async () => {
+    const world = await acme({}, 600);
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    await world.pass(31 * SECOND);
+    // Of eight one was used: that is told with the next ask, and less is asked for.
+    await ask(world, isolate);
+    const usage = world.authority(ACME).usage(null);
+    expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ remaining: 600 - 1 - 2, outstanding: 2 });
+  });
+
+  it("a refusal is leased: who hammers costs the authority one call a second at most, and is served when it said", async () => {
+    const world = await acme({}, 3);
+    const isolate = world.isolate();
+    await admitted(world, [isolate], 4);
+    const before = world.authorityCalls;
+    for (let i = 0; i < 1_000; i++) {
+      expect((await ask(world, isolate)).is).toBe("rate_limited");
+      if (i % 200 === 199) await world.pass(SECOND);
+    }
+    expect(world.authorityCalls - before).toBeLessThanOrEqual(5);
+    const { result } = await world.ask(isolate, KEY);
+    if (!result.ok) throw new Error("refused otherwise");
+    await world.pass(1_000 * (result.value.grant.quota?.resetSeconds ?? 0));
+    expect((await ask(world, isolate)).is).toBe("granted");
+  });
+
+  it("posts are granted one by one, whatever lease is in hand", async () => {
+    const world = await acme({ API_LIMIT: "3" });
+    const isolates = [world.isolate(), world.isolate()];
+    for (const each of isolates) await ask(world, each);
+    const before = world.authorityCalls;
+    expect(await admitted(world, isolates, 3, "posts")).toBe(3);
+    expect(world.authorityCalls - before).toBe(3);
+    expect(await admitted(world, isolates, 20, "posts")).toBe(0);
+    expect(world.authorityCalls - before).toBe(5);
+  });
+
+  it("what a key is not good for is refused without asking, and uses nothing up", async () => {
+    const world = await acme({
+      KEY_MAC_SECRET: "m".repeat(32),
+      SEALING_KEY: Buffer.alloc(32, 1).toString("base64"),
+    });
+    const authority = world.authority(ACME);
+    await authority.setOriginKey("postiz-key", "tests");
+    const issued = await authority.issueKey(
+      { name: "n", scopes: ["posts:write"], expiresAtMs: null, allowedNetworks: [], apiPerMinute: 10 },
+      null,
+      "tests",
+    );
+    const key: Credential = { kind: "gateway_key", secret: (issued.ok && issued.value.secret) || "" };
+    const isolate = world.isolate();
+    // World asks for the scope "read", which the key lacks.
+    for (let i = 0; i < 20; i++) expect((await ask(world, isolate, key)).is).toBe("scope_insufficient");
+    const usage = authority.usage(null);
+    const mine = usage.ok ? usage.value.keys.find(({ name }) => name === "n") : undefined;
+    expect(mine?.api).toMatchObject({ remaining: 10, outstanding: 0 });
+  });
+});
+
+describe("where the authority does not answer", () => {
+  it("who got in a minute ago goes on, but for posts, each said to be degraded; then 503", async () => {
+    const world = await acme();
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    cutOff(world);
+    await world.pass(LEASE_MS);
+    expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: true });
+    expect((await ask(world, isolate, KEY, "posts")).is).toBe("authority_unavailable");
+    await world.pass(60 * SECOND - 1);
+    expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: true });
+    await world.pass(1);
+    expect((await ask(world, isolate)).is).toBe("authority_unavailable");
+    expect((await ask(world, world.isolate())).is).toBe("authority_unavailable");
+    cutOff(world, false);
+    expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: false });
+  });
+
+  it("AUTHORITY_FAILURE=deny: 503 as soon as the lease is over, and no degradedUntil", async () => {
+    const world = await acme({ AUTHORITY_FAILURE: "deny" });
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    cutOff(world);
+    await world.pass(LEASE_MS);
+    expect((await ask(world, isolate)).is).toBe("authority_unavailable");
+    cutOff(world, false);
+    expect(await world.authority(ACME).revokeKeyById("k0", "tests")).not.toHaveProperty("degradedUntil");
+  });
+
+  it("a revoked key is refused at degradedUntil also where nobody can ask", async () => {
+    const world = await acme();
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    cutOff(world);
+    const { effectiveByMs, degradedUntilMs } = await revoke(world);
+    expect(degradedUntilMs - effectiveByMs).toBe(60 * SECOND);
+    await world.pass(degradedUntilMs - MARGIN_MS - 1 - Date.now());
+    expect((await ask(world, isolate)).is).toBe("granted");
+    await world.pass(1);
+    expect((await ask(world, isolate)).is).toBe("authority_unavailable");
+  });
+
+  it("it is asked once a second, not by every request, and no more than a window's limit is let in", async () => {
+    const world = await acme({}, 50);
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    cutOff(world);
+    await world.pass(LEASE_MS);
+    const before = world.authorityCalls;
+    expect(await admitted(world, [isolate], 200)).toBe(50);
+    // Who is refused has asked.
+    expect(world.authorityCalls - before).toBeLessThanOrEqual(1 + 150);
+  });
+
+  it("one that hangs costs a waiting request AUTHORITY_TIMEOUT_MS, and the next nothing", async () => {
+    const world = await acme();
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    await world.pass(LEASE_MS);
+    world.before = () => new Promise(() => {});
+    const startedAtMs = Date.now();
+    let endedAtMs = 0;
+    const first = ask(world, isolate).then((found) => {
+      endedAtMs = Date.now();
+      return found;
+    });
+    await world.pass(SECOND);
+    expect([await first, endedAtMs - startedAtMs]).toEqual([{ is: "granted", degraded: true }, SECOND]);
+    expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: true });
+  });
+});
+
+describe("versions side by side", () => {
+  it("an isolate of the version before is granted one request, checked, void after AUTHORITY_TIMEOUT_MS", async () => {
+    const world = await acme();
+    const old = {
+      v: 1,
+      tenantId: ACME,
+      digest: digestOf(KEY.secret),
+      policy: "api",
+      settleWithinMs: 0,
+    } as const;
+    const grant = await world.authority(ACME).lease({ ...old, nonce: "old" });
+    expect(grant).toMatchObject({ verdict: "granted", tokens: 1, usableForMs: SECOND });
+    expect(grant).not.toHaveProperty("lease");
+  });
+
+  it("an authority of the version before is asked for every request", async () => {
+    const world = await acme();
+    const authority = world.authority(ACME);
+    const lease = authority.lease.bind(authority);
+    // As it answered: it knew nothing of wishes.
+    authority.lease = ({ wish: _, done: __, ...asked }) => lease(asked);
+    const isolate = world.isolate();
+    for (let i = 1; i <= 4; i++) {
+      expect((await ask(world, isolate)).is).toBe("granted");
+      expect(world.authorityCalls).toBe(i);
+    }
+  });
+});
+
+type Step =
+  | { readonly kind: "requests"; readonly isolate: number; readonly key: number; readonly count: number }
+  | { readonly kind: "old request"; readonly key: number }
+  | { readonly kind: "wait"; readonly ms: number }
+  | { readonly kind: "clock"; readonly isolate: number; readonly ms: number }
+  | { readonly kind: "new isolate"; readonly isolate: number }
+  | { readonly kind: "network"; readonly delayMs: number; readonly lost: "nothing" | "asks" | "replies" }
+  | { readonly kind: "evict" | "revoke" | "disable" | "enable" | "stale KV"; readonly key: number };
+
+const ISOLATES = 3;
+const KEYS = 2;
+const isolate = fc.nat(ISOLATES - 1);
+const key = fc.nat(KEYS - 1);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant("requests" as const),
+      isolate,
+      key,
+      count: fc.integer({ min: 1, max: 30 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("old request" as const), key }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("wait" as const),
+      ms: fc.oneof(fc.nat(2_000), fc.nat(8_000), fc.nat(70_000)),
+    }),
+  },
+  // Back by no more than the margin, and once: what is more can't be told from time that has passed.
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("clock" as const),
+      isolate,
+      ms: fc.integer({ min: -1_900, max: 20_000 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("new isolate" as const), isolate }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("network" as const),
+      delayMs: fc.constantFrom(0, 0, 300, 900, 1_500),
+      lost: fc.constantFrom("nothing", "nothing", "asks", "replies"),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constantFrom("evict", "revoke", "disable", "enable", "stale KV"), key }),
+  },
+);
+
+/** Plays a schedule and holds everything that is let in against what was promised. */
+class Schedule {
+  readonly #world: World;
+  readonly #limit: number;
+  readonly #offsetsMs = Array.from({ length: ISOLATES }, () => 0);
+  readonly #isolates: Deps[];
+  readonly #stale: ReadonlyMap<string, string>;
+  /** Instants at which each key was let in by what the authority granted. */
+  readonly #admittedMs = Array.from({ length: KEYS }, (): number[] => []);
+  readonly #effectiveByMs = Array.from({ length: KEYS }, () => Number.POSITIVE_INFINITY);
+  readonly #degradedUntilMs = Array.from({ length: KEYS }, () => Number.POSITIVE_INFINITY);
+  readonly #setBack = new Set<number>();
+  #old = 0;
+
+  constructor(world: World, limit: number) {
+    this.#world = world;
+    this.#limit = limit;
+    this.#stale = new Map(world.credentials.stored);
+    this.#isolates = this.#offsetsMs.map((_, i) => this.#isolate(i));
+  }
+
+  async play(step: Step): Promise<void> {
+    const world = this.#world;
+    switch (step.kind) {
+      case "requests": {
+        const isolate = this.#isolates[step.isolate];
+        if (isolate === undefined) return;
+        const asked = Array.from({ length: step.count }, () => this.#request(isolate, step.key));
+        await world.pass(4_000);
+        await Promise.all(asked);
+        return;
+      }
+      case "old request":
+        return this.#oldRequest(step.key);
+      case "wait":
+        return world.pass(step.ms);
+      case "clock":
+        if (step.ms < 0 && this.#setBack.has(step.isolate)) return;
+        if (step.ms < 0) this.#setBack.add(step.isolate);
+        this.#offsetsMs[step.isolate] = (this.#offsetsMs[step.isolate] ?? 0) + step.ms;
+        return;
+      case "new isolate":
+        this.#isolates[step.isolate] = this.#isolate(step.isolate);
+        return;
+      case "network": {
+        const pause = () => new Promise<void>((resolve) => setTimeout(resolve, step.delayMs / 2));
+        world.before = async (method) => {
+          if (method !== "lease") return;
+          if (step.lost === "asks") throw new Error("lost on its way");
+          if (step.delayMs > 0) await pause();
+        };
+        world.after = async (method) => {
+          if (method !== "lease") return;
+          if (step.lost === "replies") throw new Error("lost on its way back");
+          if (step.delayMs > 0) await pause();
+        };
+        return;
+      }
+      case "evict":
+        return world.evict(ACME);
+      case "stale KV":
+        for (const [name, record] of this.#stale) world.credentials.stored.set(name, record);
+        return;
+      default:
+        return this.#change(step.kind, step.key);
+    }
+  }
+
+  async #change(kind: "revoke" | "disable" | "enable", key: number): Promise<void> {
+    const authority = this.#world.authority(ACME);
+    const changed =
+      kind === "revoke"
+        ? await authority.revokeKeyById(`k${key}`, "tests")
+        : await authority.enableKey(`k${key}`, kind === "enable", "tests");
+    if (!changed.ok) return;
+    const isEnabled = kind === "enable";
+    this.#effectiveByMs[key] = isEnabled ? Number.POSITIVE_INFINITY : Date.parse(changed.effectiveBy);
+    const degradedUntil = changed.degradedUntil ?? changed.effectiveBy;
+    this.#degradedUntilMs[key] = isEnabled ? Number.POSITIVE_INFINITY : Date.parse(degradedUntil);
+  }
+
+  #isolate(i: number): Deps {
+    return this.#world.isolate({}, new SteadyClock(() => Date.now() + (this.#offsetsMs[i] ?? 0)));
+  }
+
+  async #request(isolate: Deps, key: number): Promise<void> {
+    const { is, degraded } = await ask(this.#world, isolate, keyOf(key));
+    if (is === "granted") this.#admit(key, degraded);
+  }
+
+  /** As the version before asked, and admitted. */
+  async #oldRequest(key: number): Promise<void> {
+    const askedAtMs = Date.now();
+    const asked = { v: 1, tenantId: ACME, digest: digestOf(keyOf(key).secret), policy: "api" } as const;
+    const grant = await this.#world
+      .authority(ACME)
+      .lease({ ...asked, nonce: `old-${this.#old++}`, settleWithinMs: 0 });
+    if (grant.verdict !== "granted" || Date.now() - askedAtMs >= grant.usableForMs) return;
+    this.#admit(key, false);
+  }
+
+  #admit(key: number, degraded: boolean): void {
+    const nowMs = Date.now();
+    const untilMs = (degraded ? this.#degradedUntilMs : this.#effectiveByMs)[key] ?? 0;
+    if (nowMs >= untilMs) throw new Error(`key ${key} was let in ${nowMs - untilMs} ms after its end`);
+    // Nobody counts where the authority can't be asked.
+    if (degraded) return;
+    const admitted = this.#admittedMs[key] ?? [];
+    const inTheWindow = admitted.filter((atMs) => nowMs - atMs < WINDOW_MS).length;
+    if (inTheWindow >= this.#limit) throw new Error(`${inTheWindow + 1} of ${this.#limit} in one window`);
+    admitted.push(nowMs);
+  }
+}
+
+it("in any schedule no limit is exceeded and nothing is let in after effectiveBy", async () => {
+  const limit = fc.constantFrom(1, 3, 20, 200);
+  await fc.assert(
+    fc.asyncProperty(limit, fc.array(step, { minLength: 1, maxLength: 40 }), async (apiPerMinute, steps) => {
+      const world = await acme({}, apiPerMinute, KEYS);
+      const schedule = new Schedule(world, apiPerMinute);
+      for (const each of steps) await schedule.play(each);
+      vi.useRealTimers();
+    }),
+    { numRuns: Number(process.env["RUNS"] ?? 60) },
+  );
+}, 60_000);
