@@ -1,7 +1,7 @@
 /** Brings lines to the gateway, and brings again what it can't have taken: the same again changes nothing there. */
 import { setTimeout as delay } from "node:timers/promises";
 import { BRING_AGAIN } from "../src/authority/import-rules.ts";
-import type { ImportResult } from "../src/authority/importing.ts";
+import type { ImportResult } from "../src/authority/import-writer.ts";
 import type { Api } from "./client.ts";
 import { Refused, Unreachable } from "./failures.ts";
 import { type Line, MAX_LINE_BYTES } from "./lines.ts";

@@ -170,5 +170,7 @@ export async function lookAt(env: Env, tag: Tag, ask: Omit<LeaseAsk, "v" | "nonc
   const grant = await authorityAt(env, tag).look(question);
   const { tenantId } = grant;
   if (grant.verdict !== "moved" || tenantId === undefined) return grant;
-  return authorityOf(env, tenantId).look({ ...question, tenantId });
+  const successor = await authorityOf(env, tenantId).look({ ...question, tenantId });
+  // The one has let go of it, and the other has not taken it yet.
+  return successor.verdict === "key_unknown" ? grant : successor;
 }

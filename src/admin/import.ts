@@ -5,7 +5,7 @@ import type * as z from "zod";
 import { authorityOf } from "../authority/find-authority.ts";
 import { operatorsOf } from "../authority/find-directory.ts";
 import { MAX_LINES } from "../authority/import-rules.ts";
-import { type ImportLine, type ImportResult, UNANSWERED } from "../authority/importing.ts";
+import { type ImportLine, type ImportResult, UNANSWERED } from "../authority/import-writer.ts";
 import type { TenantId } from "../authority/tenant-id.ts";
 import { digestOf } from "../credential/credential.ts";
 import { type AdminContext, type AdminEnv, problem } from "./context.ts";
@@ -88,10 +88,10 @@ async function* exportedTenant(c: AdminContext, id: TenantId): AsyncGenerator<st
   const authority = authorityOf(c.env.env, id);
   const tenant = await authority.tenant();
   if (!tenant.ok) return;
-  const { name, subscription } = tenant.value;
+  const { name, subscription, limits, shadowPolicies } = tenant.value;
   const { status, tier, currentPeriodEnd } = subscription;
   yield ndjson([
-    { type: "tenant", id, name },
+    { type: "tenant", id, name, limits, shadowPolicies },
     { type: "subscription", tenantId: id, status, tier, currentPeriodEnd },
   ]);
   for (let after = "", more = true; more; ) {
@@ -119,8 +119,10 @@ function readLine(text: string): ImportLine | string {
   }
   const line = read.data;
   switch (line.type) {
-    case "tenant":
-      return { type: "tenant", tenantId: line.id, name: line.name };
+    case "tenant": {
+      const { type, id, name, limits = {}, shadowPolicies } = line;
+      return { type, tenantId: id, name, ...limits, shadowPolicies };
+    }
     case "subscription": {
       const currentPeriodEndMs = line.currentPeriodEnd ? Date.parse(line.currentPeriodEnd) : null;
       const subscription = { status: line.status, currentPeriodEndMs };
@@ -137,19 +139,12 @@ function keyLine(line: z.infer<typeof schemas.importedKey>): ImportLine | string
   const secret = line.type === "token" ? line.token : line.key;
   if ((secret === undefined) === (line.digest === undefined))
     return "give either the digest or the credential itself";
-  const digest = line.digest ?? digestOf(secret ?? "");
-  const {
-    type,
-    tenantId,
-    keyId = `${type}-${digest.slice(0, 16)}`,
-    name = "",
-    expiresAt,
-    apiPerMinute,
-  } = line;
+  const { expiresAt, scopes, ...more } = line;
   return {
-    ...{ type, tenantId, digest, keyId, name },
-    expiresAtMs: expiresAt ? Date.parse(expiresAt) : null,
-    limits: typeof apiPerMinute === "number" ? { apiPerMinute } : {},
+    ...more,
+    digest: line.digest ?? digestOf(secret ?? ""),
+    ...(expiresAt !== undefined && { expiresAtMs: expiresAt === null ? null : Date.parse(expiresAt) }),
+    ...(scopes !== undefined && { scopes: scopes.includes("*") ? null : scopes }),
   };
 }
 

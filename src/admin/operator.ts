@@ -10,15 +10,22 @@ const JWKS_TIMEOUT_MS = 5_000;
 /** Keys of an Access team, fetched once and again when one is not among them. */
 const keySets = new Map<string, JWTVerifyGetKey>();
 
+const presentedIn = (headers: Headers): string | undefined =>
+  /^bearer +(\S+)$/i.exec(headers.get("Authorization") ?? "")?.[1];
+
+/** Decided without asking anyone. */
+export function holdsToken(headers: Headers, token: string | null): boolean {
+  const presented = presentedIn(headers);
+  return presented !== undefined && token !== null && timingSafeEqual(sha256(presented), sha256(token));
+}
+
 /** The actor, as the audit names it. */
 export async function identifyOperator(
   headers: Headers,
   { token, access }: AdminConfig,
 ): Promise<Result<string>> {
-  const presented = /^bearer +(\S+)$/i.exec(headers.get("Authorization") ?? "")?.[1];
-  const isToken =
-    presented !== undefined && token !== null && timingSafeEqual(sha256(presented), sha256(token));
-  if (isToken) return pass("admin-token");
+  if (holdsToken(headers, token)) return pass("admin-token");
+  const presented = presentedIn(headers);
   const assertion = headers.get(ACCESS_HEADER);
   if (access !== null && assertion !== null) {
     // Access vouches for whatever a browser sends, also for what another site has made it send.

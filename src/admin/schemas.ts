@@ -49,18 +49,26 @@ const allowedHosts = z
   .max(50)
   .refine((names) => new Set(names).size === names.length, "each host name once");
 
+const limits = z.strictObject({
+  postsPerHour: limit.nullable().optional(),
+  apiPerMinute: limit.nullable().optional(),
+});
+
 export const newTenant = z.strictObject({ id: tenantId, name });
 export const tenantChange = z.strictObject({
   name: name.optional(),
-  limits: z
-    .strictObject({ postsPerHour: limit.nullable().optional(), apiPerMinute: limit.nullable().optional() })
-    .optional(),
+  limits: limits.optional(),
   shadowPolicies: shadowPolicies.optional(),
   allowedHosts: allowedHosts.optional(),
 });
 export const newSubscription = z.strictObject({
   status: z.enum(SUBSCRIPTION_STATUSES),
-  tier: z.string().max(64).nullable().optional(),
+  tier: z
+    .string()
+    .max(64)
+    .refine((text) => text.isWellFormed(), "well-formed text")
+    .nullable()
+    .optional(),
   currentPeriodEnd: time.nullable().optional(),
 });
 /** As it is sent to Postiz: visible ASCII without commas. */
@@ -108,16 +116,24 @@ const brought = {
   ...tenantRef,
   digest,
   keyId: z.string().regex(IDENTIFIER, 'a key id is 1 to 64 of A-Z, a-z, 0-9, "_" and "-"').optional(),
-  name: z.string().max(200).optional(),
+  name: z.union([name, z.literal("")]).optional(),
   expiresAt: time.nullable().optional(),
   apiPerMinute: limit.nullable().optional(),
+  scopes: scopes.optional(),
+  allowedNetworks: allowedNetworks.optional(),
+  disabled: z.boolean().optional(),
 };
 export const importedKey = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("api_key"), ...brought, key: originKey.shape.key.optional() }),
   z.strictObject({ type: z.literal("token"), ...brought, token: someToken.shape.token.optional() }),
 ]);
 export const importLine = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("tenant"), ...newTenant.shape }),
+  z.strictObject({
+    type: z.literal("tenant"),
+    ...newTenant.shape,
+    limits: limits.optional(),
+    shadowPolicies: shadowPolicies.optional(),
+  }),
   z.strictObject({ type: z.literal("subscription"), ...tenantRef, ...newSubscription.shape }),
   z.strictObject({ type: z.literal("origin_key"), ...tenantRef, ...originKey.shape }),
   ...importedKey.options,

@@ -25,7 +25,8 @@ const INVALID_TOKEN = '{"msg":"Invalid OAuth token"}';
 const NO_SUBSCRIPTION = '{"msg":"No subscription found"}';
 const THROTTLED = '{"statusCode":429,"message":"ThrottlerException: Too Many Requests"}';
 
-export function denialResponse(denial: Denial, context: DenialContext): Response {
+export function denialResponse(found: Denial, context: DenialContext): Response {
+  const denial = asShown(found);
   const { status } = DENIAL_SPECS[denial.reason];
   const headers = denialHeaders(denial, context.requestId);
   const text = context.asProblem ? problemBody(denial, context) : (postizBody(denial) ?? plainBody(denial));
@@ -37,6 +38,12 @@ export function denialResponse(denial: Denial, context: DenialContext): Response
   // Set by hand for HEAD's sake, whose answer tells the length of GET's (RFC 9110 §9.3.2).
   headers.set("Content-Length", String(body.byteLength));
   return new Response(context.method === "HEAD" ? null : body, { status, headers });
+}
+
+/** Whoever tries a credential under another tenant's host name is not to learn that it is good elsewhere; the event says so. */
+function asShown(denial: Denial): Denial {
+  if (denial.reason !== "host_not_allowed") return denial;
+  return { ...denial, reason: denial.aboutToken === true ? "token_inactive" : "key_unknown" };
 }
 
 function denialHeaders(denial: Denial, requestId: string): Headers {

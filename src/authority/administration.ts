@@ -12,7 +12,7 @@ import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } fro
 import type { LeaseRule, Leases } from "./leases.ts";
 import type { Outbox } from "./outbox.ts";
 import { newTenant, type Registry, type Tenant } from "./registry.ts";
-import type { TenantId } from "./tenant-id.ts";
+import { isUnlinked, type TenantId } from "./tenant-id.ts";
 import {
   type KeyView,
   type Self,
@@ -30,7 +30,8 @@ export type Problem =
   | "not_possible"
   | "precondition_failed"
   | "idempotency_mismatch"
-  | "config_invalid";
+  | "config_invalid"
+  | "directory_unavailable";
 
 export type Outcome<T> = { readonly ok: true; readonly value: T } | Failure;
 
@@ -41,6 +42,10 @@ export interface Failure {
 }
 
 export const NO_TENANT = "There is no such tenant";
+
+/** It is to become part of another one day, which could not take these along. */
+const ONLY_ITS_CREDENTIAL =
+  "The tenant stands for one credential whose organization nobody has told: import that to a tenant first";
 
 export const done = <T>(value: T): Outcome<T> => ({ ok: true, value });
 export const cannot = (problem: Problem, detail: string): Failure => ({ ok: false, problem, detail });
@@ -105,6 +110,10 @@ export class Administration {
   /** `version`: what the change is based on; null for whatever there is. */
   changeTenant(patch: TenantPatch, version: number | null, by: By): Outcome<TenantView> {
     const { name, postsPerHour, apiPerMinute } = patch;
+    const bindsHosts = patch.allowedHosts !== undefined && patch.allowedHosts.length > 0;
+    if (bindsHosts && isUnlinked(this.#registry.tenant()?.id ?? "")) {
+      return cannot("not_possible", ONLY_ITS_CREDENTIAL);
+    }
     return this.#change("tenant.change", version, by, (tenant) => {
       const limits: { postsPerHour?: number; apiPerMinute?: number } = { ...tenant.limits };
       for (const [limit, value] of Object.entries({ postsPerHour, apiPerMinute })) {
@@ -140,6 +149,8 @@ export class Administration {
     this.#registry.scrubKeys();
     this.#sql.exec("DELETE FROM replay");
     this.#sql.exec("DELETE FROM introspection");
+    this.#sql.exec("DELETE FROM grant_log");
+    this.#sql.exec("DELETE FROM origin_block");
     return this.#change("tenant.delete", null, by, ({ id, createdAtMs, version }) => ({
       ...newTenant(id, "", createdAtMs),
       status: "deleted",
@@ -165,6 +176,7 @@ export class Administration {
   issueKey(secret: string, wish: KeyWish, replay: Replay | null, by: By): Outcome<KeyView> {
     const tenant = this.#alive();
     if (!tenant.ok) return tenant;
+    if (isUnlinked(tenant.value.id)) return cannot("not_possible", ONLY_ITS_CREDENTIAL);
     const keyId = newKeyId(by.nowMs);
     if (replay !== null) {
       this.#sql.exec(
@@ -290,16 +302,16 @@ export class Administration {
     const changed = work(tenant.value);
     if (JSON.stringify(changed) === JSON.stringify(tenant.value)) return done(viewOfTenant(tenant.value));
     this.#registry.putTenant({ ...changed, version: tenant.value.version + 1 });
-    this.#passHosts(tenant.value, changed, by);
+    this.#passHosts(tenant.value, changed);
     return this.#noted(action, viewOfTenant(tenant.value), by);
   }
 
   /** The directory hears what names the tenant has now, and what it has no more. */
-  #passHosts({ id, allowedHosts: before }: Tenant, { allowedHosts: after }: Tenant, { nowMs }: By): void {
+  #passHosts({ id, allowedHosts: before }: Tenant, { allowedHosts: after }: Tenant): void {
     for (const host of new Set([...before, ...after])) {
       if (before.includes(host) && after.includes(host)) continue;
       const record: Passing = { from: id, to: after.includes(host) ? id : null };
-      this.#directoryOutbox.enqueue({ digest: hostKey(host), record, generation: nowMs, twice: false });
+      this.#directoryOutbox.enqueue({ name: hostKey(host), record, twice: false });
     }
   }
 

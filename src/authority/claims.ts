@@ -8,9 +8,21 @@ import type { TenantId } from "./tenant-id.ts";
 /** Far below the time after which an unconfirmed claim could become another's. */
 const TIMEOUT_MS = 10_000;
 
+/** Nobody could say whose it is. */
+export class DirectoryUnavailable extends Error {}
+
 /** Id of the tenant that owns it; `name`: a digest, or `host:<name>`. What is written right after it is written in time. */
-export function claim(env: Pick<Env, "DIRECTORY">, name: string, tenantId: TenantId): Promise<TenantId> {
-  return within(TIMEOUT_MS, shardOf(env, name).claim(name, tenantId));
+export async function claim(
+  env: Pick<Env, "DIRECTORY">,
+  name: string,
+  tenantId: TenantId,
+): Promise<TenantId> {
+  try {
+    return await within(TIMEOUT_MS, shardOf(env, name).claim(name, tenantId));
+  } catch (error) {
+    console.error(JSON.stringify({ event: "claim_failed", name, error: String(error) }));
+    throw new DirectoryUnavailable("the directory did not answer");
+  }
 }
 
 /**

@@ -92,7 +92,7 @@ export class Directory extends DurableObject<Env> {
     if (owner !== null && owner.tenant_id !== tenantId && (await this.#isAbandoned(name, owner))) {
       // Only the claim that was looked at: it may have been confirmed, or another have come, meanwhile.
       this.#sql.exec(
-        "DELETE FROM owner WHERE digest = ? AND tenant_id = ? AND pending_since_ms = ?",
+        "DELETE FROM owner WHERE digest = ? AND tenant_id = ? AND pending_since_ms IS ?",
         name,
         owner.tenant_id,
         owner.pending_since_ms,
@@ -101,10 +101,12 @@ export class Directory extends DurableObject<Env> {
     this.#sql.exec(
       `INSERT INTO owner (digest, tenant_id, pending_since_ms) VALUES (?, ?, ?)
        ON CONFLICT (digest) DO UPDATE SET pending_since_ms = excluded.pending_since_ms
-       WHERE tenant_id = excluded.tenant_id AND pending_since_ms IS NOT NULL`,
+       WHERE tenant_id = excluded.tenant_id AND (pending_since_ms IS NOT NULL OR ?)`,
       name,
       tenantId,
       steadyNowMs(),
+      // A name that is let go of and wanted again is written down anew.
+      Number(isHostKey(name)),
     );
     return this.#owner(name)?.tenant_id ?? tenantId;
   }
@@ -128,17 +130,15 @@ export class Directory extends DurableObject<Env> {
       if (to === null) this.#sql.exec("DELETE FROM owner WHERE digest = ? AND tenant_id = ?", name, from);
       else {
         this.#sql.exec(
-          `INSERT INTO owner (digest, tenant_id) VALUES (?, ?)
-           ON CONFLICT (digest) DO UPDATE SET tenant_id = excluded.tenant_id, pending_since_ms = NULL
-           WHERE tenant_id = ?`,
-          name,
+          "UPDATE owner SET tenant_id = ?, pending_since_ms = NULL WHERE digest = ? AND tenant_id = ?",
           to,
+          name,
           from,
         );
       }
       if (!isHostKey(name)) return;
       const record = hostRecord(this.ownerOf(name));
-      this.#outbox.enqueue({ digest: name, record, generation: steadyNowMs(), twice: false });
+      this.#outbox.enqueue({ name, record, twice: true });
     });
     await this.#arm();
     return this.ownerOf(name);
@@ -228,8 +228,10 @@ export class Directory extends DurableObject<Env> {
     return rows.toArray()[0] ?? null;
   }
 
+  /** Credentials once written down stay; a name is its tenant's as long as that lists it. */
   async #isAbandoned(name: string, { tenant_id, pending_since_ms }: OwnerRow): Promise<boolean> {
-    if (pending_since_ms === null || steadyNowMs() - pending_since_ms < PENDING_MS) return false;
+    const isYoung = pending_since_ms !== null && steadyNowMs() - pending_since_ms < PENDING_MS;
+    if (isYoung || (pending_since_ms === null && !isHostKey(name))) return false;
     return !(await authorityOf(this.env, tenant_id).has(name));
   }
 }

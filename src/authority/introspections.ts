@@ -153,8 +153,10 @@ export class Introspections {
     return this.#row(digest);
   }
 
+  /** Unless something newer is known here already. */
   takeOver(digest: string, row: IntrospectionRow): void {
-    this.#write(digest, row);
+    const known = this.#row(digest);
+    if (known === null || known.generation < row.generation) this.#write(digest, row);
   }
 
   /** What was said so far counts no more: it has to be said anew. Whether there was anything. */

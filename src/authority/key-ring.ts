@@ -114,9 +114,8 @@ export class KeyRing {
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("a key without a tenant");
     this.#outbox.enqueue({
-      digest: key.digest,
+      name: key.digest,
       record: recordOf(tenant.id, key),
-      generation: key.generation,
       twice,
     });
   }

@@ -99,7 +99,9 @@ export class Leases {
     }
     const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
     const key = isMeant ? this.#registry.key(ask.digest) : null;
-    if (tenant === null || key === null) return refusal("key_unknown", "", UNKNOWN_SUBSCRIPTION);
+    // What it was to take over, too: nobody else will.
+    const unknown = isMeant && tenant?.status === "deleted" ? "key_revoked" : "key_unknown";
+    if (tenant === null || key === null) return refusal(unknown, "", UNKNOWN_SUBSCRIPTION);
     const decision = this.#decide(ask, tenant, key, rule, nowMs);
     const grant = { ...decision.grant, tenantId: tenant.id };
     if (ask.wish === undefined || rule.leaseTtlMs === 0) return grant;

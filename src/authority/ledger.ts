@@ -162,7 +162,7 @@ export class Ledger {
   handOver(nowMs: number): Counted {
     const grants = this.#sql.exec<CountedGrant>(
       `SELECT nonce, policy, partition, tokens, usable_until_ms, counts_until_ms FROM grant_log
-       WHERE counts_until_ms > ?`,
+       WHERE counts_until_ms > ? AND tokens > 0`,
       nowMs,
     );
     const blocks = this.#sql.exec<OriginBlock>("SELECT policy, until_ms FROM origin_block");
@@ -174,7 +174,8 @@ export class Ledger {
     for (const { nonce, policy, partition, tokens, usable_until_ms, counts_until_ms } of grants) {
       this.#sql.exec(
         `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+         VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (nonce) DO UPDATE SET counts_until_ms = MIN(counts_until_ms, excluded.counts_until_ms)`,
         nonce,
         policy,
         partition === "" ? "" : keyId,

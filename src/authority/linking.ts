@@ -7,7 +7,7 @@ import type { Audit, By } from "./audit.ts";
 import type { IntrospectionRow, Introspections } from "./introspections.ts";
 import type { Counted, Ledger } from "./ledger.ts";
 import type { Outbox } from "./outbox.ts";
-import { type Key, newTenant, type Registry } from "./registry.ts";
+import { type Key, type LastUse, newTenant, type Registry } from "./registry.ts";
 import { type TenantId, unlinkedIdOf } from "./tenant-id.ts";
 import { viewOfTenant } from "./views.ts";
 
@@ -15,6 +15,7 @@ import { viewOfTenant } from "./views.ts";
 export interface Handover {
   /** Null where it was claimed and never written down. */
   readonly key: Key | null;
+  readonly lastUse: LastUse | null;
   readonly counted: Counted;
   readonly introspection: IntrospectionRow | null;
 }
@@ -59,7 +60,7 @@ export class Linking {
     if (tenant.id !== unlinkedId || (tenant.movedTo !== null && tenant.movedTo !== to)) {
       return { is: "anothers" };
     }
-    const key = this.#registry.key(digest);
+    const key = unmoved(this.#registry.key(digest));
     if (tenant.status === "deleted" || key?.state === "revoked") return { is: "revoked" };
     if (key !== null && key.kind !== kind) return { is: "of_another_kind", kind: key.kind };
     if (tenant.movedTo === null) {
@@ -67,6 +68,8 @@ export class Linking {
       this.#registry.putTenant(moved);
       // Where KV goes on naming this tenant, it is told where the credential has gone.
       this.#outbox.drop(digest);
+      // The version before does not know that a tenant can move, but lets nobody in on a state that it does not know.
+      if (key !== null) this.#registry.putKey({ ...key, state: MOVED[key.state] as Key["state"] });
       const after = { movedTo: to };
       this.#audit.record(by, {
         action: "tenant.link",
@@ -79,13 +82,36 @@ export class Linking {
     const counted = this.#ledger.handOver(by.nowMs);
     return {
       is: "handed_over",
-      handover: { key, counted, introspection: this.#introspections.handOver(digest) },
+      handover: {
+        key,
+        lastUse: key === null ? null : this.#registry.lastUseOf(key.keyId),
+        counted,
+        introspection: this.#introspections.handOver(digest),
+      },
     };
   }
 
   /** Call where the key is put in, in the same transaction. */
-  takeOver(digest: string, keyId: string, { counted, introspection }: Handover): void {
+  takeOver(digest: string, keyId: string, { counted, lastUse, introspection }: Handover): void {
+    if (lastUse !== null) this.#registry.noteUse(digest, lastUse);
+    this.catchUp(digest, keyId, { counted, introspection });
+  }
+
+  /** What the old authority has heard between letting go and this one's taking over. */
+  catchUp(
+    digest: string,
+    keyId: string,
+    { counted, introspection }: Omit<Handover, "key" | "lastUse">,
+  ): void {
     this.#ledger.takeOver(counted, keyId);
     if (introspection !== null) this.#introspections.takeOver(digest, introspection);
   }
+}
+
+/** States of a key that has moved, and what they were. */
+const MOVED = { active: "moved_active", disabled: "moved_disabled", revoked: "revoked" } as const;
+
+function unmoved(key: Key | null): Key | null {
+  const found = Object.entries(MOVED).find(([, moved]) => moved === (key?.state as string | undefined));
+  return key === null || found === undefined ? key : { ...key, state: found[0] as Key["state"] };
 }

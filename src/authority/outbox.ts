@@ -23,12 +23,10 @@ export interface Mirror {
   put(name: string, record: string): Promise<unknown>;
 }
 
-/** A state of things to be written under `digest`. */
+/** A state of things to be written under `name`. */
 export interface Projection {
-  readonly digest: string;
+  readonly name: string;
   readonly record: object;
-  /** Grows with every change of the record. */
-  readonly generation: number;
   /** Against an earlier write, of this object or another, that lands late. */
   readonly twice: boolean;
 }
@@ -57,22 +55,26 @@ export class Outbox {
   }
 
   /** Call inside the transaction of the change, and arm the alarm right after it, before anything is awaited. */
-  enqueue({ digest, record, generation, twice }: Projection): void {
+  enqueue({ name, record, twice }: Projection): void {
     this.#storage.sql.exec(
-      `INSERT INTO ${this.#table} (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, ?, ?, 0, ?)
-       ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = excluded.generation,
+      `INSERT INTO ${this.#table} (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, 1, ?, 0, ?)
+       ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = generation + 1,
          writes_left = excluded.writes_left, failures = 0, due_at_ms = excluded.due_at_ms`,
-      digest,
+      name,
       JSON.stringify(record),
-      generation,
       twice ? 2 : 1,
       this.#nowMs(),
     );
   }
 
   /** It is not this object's to write any more. */
-  drop(digest: string): void {
-    this.#storage.sql.exec(`DELETE FROM ${this.#table} WHERE digest = ?`, digest);
+  drop(name: string): void {
+    this.#storage.sql.exec(`DELETE FROM ${this.#table} WHERE digest = ?`, name);
+  }
+
+  /** Whether something of it has not been acknowledged yet. */
+  holds(name: string): boolean {
+    return this.#storage.sql.exec(`SELECT 1 FROM ${this.#table} WHERE digest = ?`, name).toArray().length > 0;
   }
 
   /** When (ms) the earliest write is due; null where there is none. */

@@ -31,6 +31,11 @@ export class Teller {
     return this.#dueAtMs;
   }
 
+  /** There is something to tell, when the alarm comes. */
+  wake(): void {
+    this.#dueAtMs ??= this.#nowMs();
+  }
+
   /** Never throws: what is not told now is told later. */
   async tell(): Promise<void> {
     const tenant = this.#registry.tenant();

@@ -6,6 +6,7 @@ import { DurableObject } from "cloudflare:workers";
 import { steadyNowMs } from "../clock.ts";
 import { type Config, readConfig } from "../config.ts";
 import { digestOf } from "../credential/credential.ts";
+import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
 import { mintGatewayKey } from "../gateway-key/format.ts";
@@ -20,10 +21,11 @@ import {
   type TenantPatch,
 } from "./administration.ts";
 import { Audit, type By, type NumberedEntry } from "./audit.ts";
-import { claim, confirm, directoryMirror } from "./claims.ts";
+import { claim, confirm, DirectoryUnavailable, directoryMirror } from "./claims.ts";
 import { authorityOf } from "./find-authority.ts";
 import { hostKey, isHostKey, nameIn } from "./host-names.ts";
-import { Importing, type ImportLine, type ImportResult } from "./importing.ts";
+import { type ImportLine, type ImportResult, ImportWriter } from "./import-writer.ts";
+import { Importing } from "./importing.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
@@ -45,7 +47,7 @@ import { type Key, newKey, newTenant, Registry } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
 import { tagOf } from "./tag.ts";
 import { Teller } from "./teller.ts";
-import { isIdentifier, isUnlinked, type TenantId, unlinkedIdOf } from "./tenant-id.ts";
+import { digestIn, isIdentifier, isUnlinked, type TenantId, unlinkedIdOf } from "./tenant-id.ts";
 import { type KeyView, type Self, type TenantView, timeOf, type Usage, viewOfTenant } from "./views.ts";
 
 export interface TenantInput {
@@ -74,6 +76,9 @@ export interface ImportedKey {
   readonly name: string;
   readonly expiresAt: string | null;
   readonly apiPerMinute: number | null;
+  readonly scopes: readonly Scope[];
+  readonly allowedNetworks: readonly string[];
+  readonly disabled: boolean;
 }
 
 export class TenantAuthority extends DurableObject<Env> {
@@ -91,6 +96,7 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #linking: Linking;
   readonly #importing: Importing;
   #configuration: Config | null = null;
+  #hostChanges: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -122,11 +128,16 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#linking = new Linking(this.#registry, ledger, this.#introspections, this.#outbox, this.#audit);
     this.#importing = new Importing(env, {
       registry: this.#registry,
-      originKeys: this.#originKeys,
-      ring: this.#ring,
+      writer: new ImportWriter(
+        this.#registry,
+        this.#originKeys,
+        this.#ring,
+        this.#linking,
+        this.#directoryOutbox,
+      ),
       linking: this.#linking,
       audit: this.#audit,
-      directoryOutbox: this.#directoryOutbox,
+      nowMs: steadyNowMs,
       commit: (work) => this.#commit(work),
       confirm: (digest, tenantId) => this.#confirm(digest, tenantId),
     });
@@ -151,11 +162,11 @@ export class TenantAuthority extends DurableObject<Env> {
   has(name: string): boolean {
     const tenant = this.#registry.tenant();
     if (isHostKey(name)) return tenant?.allowedHosts.includes(nameIn(name)) ?? false;
-    return this.#registry.key(name) !== null || this.#movedTo() !== null;
+    return this.#registry.key(name) !== null || tenant?.status === "moved";
   }
 
   async settle(settlement: Settlement): Promise<void> {
-    const successor = this.#movedTo();
+    const successor = await this.#successor();
     if (successor !== null) return authorityOf(this.env, successor).settle(settlement);
     this.#leases.settle(settlement, steadyNowMs());
   }
@@ -169,7 +180,7 @@ export class TenantAuthority extends DurableObject<Env> {
     const testimony = readTestimony(told, nowMs);
     const { tenantId, digest, kind, active, subscribed } = testimony;
     const owner = await this.#ownerOf(testimony);
-    const successor = this.#movedTo();
+    const successor = await this.#successor();
     if (successor !== null) {
       return authorityOf(this.env, successor).testify({ ...told, tenantId: successor });
     }
@@ -188,7 +199,7 @@ export class TenantAuthority extends DurableObject<Env> {
       if (active === null && subscribed !== null) return;
       recorded = this.#introspections.record(testimony, nowMs);
       if (recorded.flipped) this.#registry.touch();
-      if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, recorded.generation, nowMs);
+      if (recorded.mirror && kind === "oauth_token") this.#mirror(testimony, nowMs);
     });
     if (isNew) await this.#confirm(digest, tenantId);
     return { counts: recorded.counts, generation: recorded.generation, tenantId };
@@ -259,11 +270,8 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Lets go of a credential that was a tenant of its own; the one that asks takes it over. */
   async handOver(want: Want, actor: string): Promise<Handing> {
-    const handing = await this.#commit(() => {
-      return this.#linking.handOver(want, { actor, nowMs: steadyNowMs() });
-    });
-    await this.#tell();
-    return handing;
+    this.#teller.wake();
+    return this.#commit(() => this.#linking.handOver(want, { actor, nowMs: steadyNowMs() }));
   }
 
   /** What of its keys could be imported, in the order of their digests; `after`: what the last page ended with. */
@@ -275,6 +283,9 @@ export class TenantAuthority extends DurableObject<Env> {
       name: key.name,
       expiresAt: timeOf(key.expiresAtMs),
       apiPerMinute: key.limits.apiPerMinute ?? null,
+      scopes: key.scopes ?? ["*"],
+      allowedNetworks: key.allowedNetworks,
+      disabled: key.state !== "active",
     }));
   }
 
@@ -299,11 +310,17 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 
   async changeTenant(patch: TenantPatch, version: number | null, actor: string): Promise<Effect<TenantView>> {
-    const anothers = await this.#claimHosts(patch.allowedHosts ?? []);
-    if (anothers !== null) return cannot("not_possible", `The host name "${anothers}" is another tenant's`);
-    return this.#effect(
-      await this.#administer(actor, (by) => this.#administration.changeTenant(patch, version, by)),
-    );
+    const change = async () => {
+      const failure = await this.#claimHosts(patch.allowedHosts ?? []);
+      if (failure !== null) return failure;
+      const changed = this.#administer(actor, (by) => this.#administration.changeTenant(patch, version, by));
+      return this.#effect(await changed);
+    };
+    if (patch.allowedHosts === undefined) return change();
+    // One after the other: what is claimed for one must not be let go of by another meanwhile.
+    const mine = this.#hostChanges.then(change);
+    this.#hostChanges = mine.catch(() => {});
+    return mine;
   }
 
   async setSubscription(
@@ -352,7 +369,11 @@ export class TenantAuthority extends DurableObject<Env> {
     const before = this.#replayed(replay);
     if (before !== null) return before;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await claim(this.env, digestOf(secret), tenant.value.id);
+    try {
+      await claim(this.env, digestOf(secret), tenant.value.id);
+    } catch (error) {
+      return unavailable(error);
+    }
     // The same creation may have been asked for a second time meanwhile.
     const meanwhile = this.#replayed(replay);
     if (meanwhile !== null) return meanwhile;
@@ -405,7 +426,11 @@ export class TenantAuthority extends DurableObject<Env> {
     const known = this.#administration.key(keyId, steadyNowMs());
     if (!known.ok) return known;
     const secret = mintGatewayKey(tagOf(tenant.value.id), macSecrets);
-    await claim(this.env, digestOf(secret), tenant.value.id);
+    try {
+      await claim(this.env, digestOf(secret), tenant.value.id);
+    } catch (error) {
+      return unavailable(error);
+    }
     const rotated = await this.#administer(actor, (by) =>
       this.#administration.rotateKey(keyId, secret, graceMs, by),
     );
@@ -424,15 +449,14 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** What is known about a token counts no more: it has to be introspected anew. */
   async forgetToken(digest: string): Promise<ChangeReceipt> {
+    const successor = await this.#successor();
+    if (successor !== null) return authorityOf(this.env, successor).forgetToken(digest);
     const tenant = this.#registry.tenant();
-    if (tenant !== null && tenant.movedTo !== null) {
-      return authorityOf(this.env, tenant.movedTo).forgetToken(digest);
-    }
     this.#transact(() => {
       if (tenant === null || !this.#introspections.forget(digest)) return;
       this.#registry.touch();
       const record = lastAnswerRecord(tenant.id, false, steadyNowMs());
-      this.#introspectionOutbox.enqueue({ digest, record, generation: steadyNowMs(), twice: true });
+      this.#introspectionOutbox.enqueue({ name: digest, record, twice: true });
     });
     return this.#receipt();
   }
@@ -461,26 +485,41 @@ export class TenantAuthority extends DurableObject<Env> {
     }
   }
 
-  /** The first that is another tenant's; null where all of them are this one's from now on. */
-  async #claimHosts(hosts: readonly string[]): Promise<string | null> {
+  /** What is in the way; null where all of them are this tenant's from now on. */
+  async #claimHosts(hosts: readonly string[]): Promise<Failure | null> {
     const tenant = this.#registry.tenant();
     if (tenant?.status !== "active") return null;
-    const added = hosts.filter((host) => !tenant.allowedHosts.includes(host));
-    for (const host of added)
-      if ((await claim(this.env, hostKey(host), tenant.id)) !== tenant.id) return host;
-    return null;
+    const leaving = hosts.find(
+      (host) => !tenant.allowedHosts.includes(host) && this.#directoryOutbox.holds(hostKey(host)),
+    );
+    if (leaving !== undefined) {
+      return cannot("not_possible", `The host name "${leaving}" is being let go of: ask again in a second`);
+    }
+    try {
+      const owners = await Promise.all(hosts.map((host) => claim(this.env, hostKey(host), tenant.id)));
+      const anothers = hosts.find((_, i) => owners[i] !== tenant.id);
+      if (anothers === undefined) return null;
+      return cannot("not_possible", `The host name "${anothers}" is another tenant's`);
+    } catch (error) {
+      return unavailable(error);
+    }
   }
 
-  #movedTo(): TenantId | null {
-    return this.#registry.tenant()?.movedTo ?? null;
+  /** The tenant that has taken its credential over; until it has, what is heard of that is written down here. */
+  async #successor(): Promise<TenantId | null> {
+    const tenant = this.#registry.tenant();
+    if (tenant === null || tenant.movedTo === null) return null;
+    const isThere = await authorityOf(this.env, tenant.movedTo).has(digestIn(tenant.id));
+    return isThere ? tenant.movedTo : null;
   }
 
   /** Id of the tenant that owns the credential; empty where nobody does and there is nothing to learn. */
   async #ownerOf({ tenantId, digest, active }: Testimony): Promise<TenantId | ""> {
     const tenant = this.#registry.tenant();
-    const isOwn = tenant === null || (tenant.id === tenantId && tenant.status === "active");
+    const isOwn = tenant === null || (tenant.id === tenantId && tenant.status !== "deleted");
     if (!isOwn) return "";
     if (this.#registry.key(digest) !== null) return tenantId;
+    if (tenant?.status === "moved") return "";
     if (active !== true || (isUnlinked(tenantId) && tenantId !== unlinkedIdOf(digest))) return "";
     return claim(this.env, digest, tenantId);
   }
@@ -498,11 +537,10 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#registry.putTenant({ ...tenant, unsubscribedAtMs: subscribed ? null : nowMs });
   }
 
-  #mirror({ tenantId, digest, active }: Testimony, generation: number, nowMs: number): void {
+  #mirror({ tenantId, digest, active }: Testimony, nowMs: number): void {
     this.#introspectionOutbox.enqueue({
-      digest,
+      name: digest,
       record: lastAnswerRecord(tenantId, active === true, nowMs),
-      generation,
       twice: active !== true,
     });
   }
@@ -587,6 +625,11 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#configuration = result.config;
     return result.config;
   }
+}
+
+function unavailable(error: unknown): Failure {
+  if (!(error instanceof DirectoryUnavailable)) throw error;
+  return cannot("directory_unavailable", "Nothing was changed");
 }
 
 /** What could be written here but not read back from KV would be a key that never works. */

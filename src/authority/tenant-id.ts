@@ -32,4 +32,9 @@ export function unlinkedIdOf(digest: string): TenantId {
   return tenantIdOf(UNLINKED + Buffer.from(digest, "hex").toString("base64url"));
 }
 
+/** SHA-256 hex of the one credential of an unlinked tenant. */
+export function digestIn(unlinkedId: TenantId): string {
+  return Buffer.from(unlinkedId.slice(UNLINKED.length), "base64url").toString("hex");
+}
+
 export const isUnlinked = (tenantId: string): boolean => tenantId.startsWith(UNLINKED);

@@ -21,7 +21,7 @@ export function isServedUnder(
 
 /** The name in a Host field. */
 export function hostNameIn(host: string): string {
-  return host.toLowerCase().replace(/\.?(?::\d+)?$/, "");
+  return host.toLowerCase().replace(/\.*(?::\d+)?$/, "");
 }
 
 /** As it is compared; null for what is no host name. Names of other alphabets become punycode. */

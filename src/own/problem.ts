@@ -9,6 +9,7 @@ export const PROBLEMS = {
   precondition_failed: { status: 412, message: "It has been changed since" },
   idempotency_mismatch: { status: 422, message: "The Idempotency-Key was used for something else" },
   unsupported_media_type: { status: 415, message: "The body is of a type that is not taken here" },
+  directory_unavailable: { status: 503, message: "The directory did not answer: ask again" },
   config_invalid: { status: 503, message: "The gateway's configuration is not valid" },
 } as const;
 

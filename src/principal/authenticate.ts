@@ -11,7 +11,7 @@ import { type Asker, findClaim, POLL_MS } from "./find-claim.ts";
 import { findGatewayKey, type GatewayKeyReader } from "./gateway-key.ts";
 import type { HostIndex } from "./host-index.ts";
 import type { Principal } from "./principal.ts";
-import { aboutToken, unavailable, unknownReason } from "./refusals.ts";
+import { aboutToken, unavailable, unknownDetail, unknownReason } from "./refusals.ts";
 
 export interface Authenticator extends GatewayKeyReader {
   readonly leases: LeaseDesk;
@@ -163,7 +163,7 @@ export function keyRefusal(
     case "key_expired":
       return deny(verdict, "This credential has expired", more);
     case "host_not_allowed":
-      return deny(verdict, "The credential may not be used under this host name", more);
+      return deny(verdict, unknownDetail(credential), more);
     case "rejected":
       return deny(unknownReason(credential), "Postiz does not accept this credential any more", more);
     case "introspection_unavailable":

@@ -12,7 +12,7 @@ import type { DecidedBy } from "../telemetry/event.ts";
 import { pause } from "../timeout.ts";
 import type { WaitUntil } from "../wait-until.ts";
 import type { CredentialIndex } from "./credential-index.ts";
-import { aboutToken, unavailable, unknownReason } from "./refusals.ts";
+import { aboutToken, unavailable, unknownDetail, unknownReason } from "./refusals.ts";
 
 export interface ClaimFinder {
   readonly credentials: CredentialIndex;
@@ -131,7 +131,5 @@ async function claimOfLastAnswer(
 }
 
 function unknown(credential: Credential): Result<never> {
-  const isToken = aboutToken(credential);
-  const detail = isToken ? "No such token is active" : "No tenant of this gateway has this key";
-  return deny(unknownReason(credential), detail, { aboutToken: isToken });
+  return deny(unknownReason(credential), unknownDetail(credential), { aboutToken: aboutToken(credential) });
 }

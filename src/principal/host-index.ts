@@ -6,6 +6,7 @@ import { LRUCache } from "lru-cache";
 import { hostKey, ownerInHostRecord } from "../authority/host-names.ts";
 import type { TenantId } from "../authority/tenant-id.ts";
 import { deny, pass, type Result } from "../denial.ts";
+import { canonicalHostName } from "../entitlement/hosts.ts";
 import { within } from "../timeout.ts";
 import type { WaitUntil } from "../wait-until.ts";
 
@@ -13,8 +14,12 @@ const KV_TIMEOUT_MS = 2_000;
 const KV_CACHE_TTL_SECONDS = 60;
 const FRESH_MS = 60_000;
 
+/** What is older is read before it is used: the isolate may have been idle for long. */
+const USABLE_MS = 120_000;
+
 interface Known {
   readonly owner: TenantId | null;
+  readonly readAtMs: number;
   /** From when on somebody reads it anew. */
   dueAtMs: number;
 }
@@ -32,8 +37,8 @@ export class HostIndex {
   /** Undefined where it has to be read first. */
   recall(host: string, waitUntil: WaitUntil): TenantId | null | undefined {
     const known = this.#known.get(host);
-    if (known === undefined) return undefined;
     const nowMs = this.#nowMs();
+    if (known === undefined || nowMs - known.readAtMs >= USABLE_MS) return undefined;
     if (known.dueAtMs <= nowMs) {
       known.dueAtMs = nowMs + FRESH_MS;
       waitUntil(this.#read(host));
@@ -43,7 +48,13 @@ export class HostIndex {
 
   async ownerOf(host: string, waitUntil: WaitUntil): Promise<Result<TenantId | null>> {
     const known = this.recall(host, waitUntil);
-    return known === undefined ? this.#read(host) : pass(known);
+    if (known !== undefined) return pass(known);
+    // No tenant can have it.
+    if (canonicalHostName(host) !== host) return pass(null);
+    const read = await this.#read(host);
+    const last = this.#known.get(host);
+    // Where nobody can say anything newer.
+    return read.ok || last === undefined ? read : pass(last.owner);
   }
 
   async #read(host: string): Promise<Result<TenantId | null>> {
@@ -53,7 +64,8 @@ export class HostIndex {
         this.#kv.get(hostKey(host), { cacheTtl: KV_CACHE_TTL_SECONDS }),
       );
       const owner = text === null ? null : ownerInHostRecord(text);
-      this.#known.set(host, { owner, dueAtMs: this.#nowMs() + FRESH_MS });
+      const readAtMs = this.#nowMs();
+      this.#known.set(host, { owner, readAtMs, dueAtMs: readAtMs + FRESH_MS });
       return pass(owner);
     } catch (error) {
       console.error(JSON.stringify({ event: "host_failed", host, error: String(error) }));

@@ -8,6 +8,10 @@ export function unknownReason(credential: Credential): DenialReason {
   return aboutToken(credential) ? "token_inactive" : "key_unknown";
 }
 
+export function unknownDetail(credential: Credential): string {
+  return aboutToken(credential) ? "No such token is active" : "No tenant of this gateway has this key";
+}
+
 /** Nobody could say whether the credential is active. */
 export function unavailable(
   credential: Credential,

@@ -186,7 +186,7 @@ export class World {
       CREDENTIALS: this.#watched("CREDENTIALS", this.credentials),
       INTROSPECTION: this.#watched("INTROSPECTION", this.introspection),
       TENANT_AUTHORITY: { getByName: (tag: string) => this.#stub(tag) },
-      DIRECTORY: { getByName: () => this.#watched("DIRECTORY", this.#directory) },
+      DIRECTORY: { getByName: () => this.#directoryStub() },
       ORIGIN: {
         fetch: async (_url: string, init: { headers: Headers }) => {
           this.originCalls++;
@@ -207,6 +207,20 @@ export class World {
       this.#authorities.set(tag, entry);
     }
     return entry;
+  }
+
+  #directoryStub(): object {
+    const get =
+      (_: object, name: string | symbol) =>
+      async (...args: unknown[]) => {
+        this.steps.push(`DIRECTORY.${String(name)}`);
+        await this.before(`directory.${String(name)}`, "");
+        const method = Reflect.get(this.#directory, name) as (...args: unknown[]) => unknown;
+        const answer = await method.apply(this.#directory, args);
+        await this.after(`directory.${String(name)}`, "");
+        return answer;
+      };
+    return new Proxy({}, { get });
   }
 
   #watched<Binding extends object>(binding: string, target: Binding): Binding {

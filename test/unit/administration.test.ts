@@ -180,7 +180,7 @@ describe("a deleted tenant", () => {
       ...yes,
     } as const;
     expect((await object.testify(told)).counts).toBe(false);
-    for (const each of ["late", "learnt"]) expect(object.lease(ask(each)).verdict).toBe("key_unknown");
+    for (const each of ["late", "learnt"]) expect(object.lease(ask(each)).verdict).toBe("key_revoked");
     expect((await object.issueKey(WISH, null, "tests")).ok).toBe(false);
   });
 });

@@ -80,6 +80,10 @@ const WIRE: Readonly<Record<DenialReason, OnTheWire>> = {
   origin_timeout: row(504, plain(504, "origin_timeout"), "http_response_timeout"),
   loop_detected: row(508, plain(508, "loop_detected"), "proxy_loop_detected"),
 };
+/** A credential under another tenant's host name is one that nobody has. */
+const shownAs = (reason: DenialReason): DenialReason =>
+  reason === "host_not_allowed" ? "key_unknown" : reason;
+
 const REASONS = Object.entries(WIRE) as [DenialReason, OnTheWire][];
 
 const quota = (name: "posts" | "api"): Quota => ({
@@ -126,12 +130,12 @@ describe("a refusal on the wire", () => {
 
   it.each(REASONS)("%s is told in Proxy-Status, RFC 9209", (reason, { proxyError }) => {
     const field = denialResponse(denialFor(reason), context).headers.get("Proxy-Status");
-    expect(field).toBe(`postiz-gateway; error=${proxyError}; details="${reason}"`);
+    expect(field).toBe(`postiz-gateway; error=${proxyError}; details="${shownAs(reason)}"`);
     const [proxy, parameters] = onlyMember(parseList(field ?? ""));
     expect(proxy).toEqual(new Token("postiz-gateway"));
     expect([...parameters]).toEqual([
       ["error", new Token(proxyError)],
-      ["details", reason],
+      ["details", shownAs(reason)],
     ]);
   });
 
@@ -173,12 +177,12 @@ describe("a refusal on the wire", () => {
       const problem = JSON.parse(text) as Record<string, unknown>;
       expect(Object.keys(problem)).toEqual(["type", "title", "status", "detail", "instance", "code", "msg"]);
       expect(problem).toEqual({
-        type: `https://gateway.test/_gateway/errors/${reason}`,
-        title: DENIAL_SPECS[reason].message,
+        type: `https://gateway.test/_gateway/errors/${shownAs(reason)}`,
+        title: DENIAL_SPECS[shownAs(reason)].message,
         status,
         detail: DETAIL,
         instance: `urn:uuid:${REQUEST_ID}`,
-        code: reason,
+        code: shownAs(reason),
         msg: msg ?? message,
       });
     },

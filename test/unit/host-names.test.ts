@@ -22,7 +22,7 @@ async function tenants(...ids: TenantId[]): Promise<World> {
   const world = new World();
   for (const id of ids) {
     const digest = digestOf(keyOf(id).secret);
-    const key = { digest, keyId: "main", name: "", expiresAtMs: null, limits: {} };
+    const key = { digest, keyId: "main", name: "", expiresAtMs: null };
     await world.authority(id).import(
       id,
       [
@@ -107,8 +107,6 @@ describe("a host name", () => {
     await world.pass(1);
     const stale = world.credentials.stored.get(`host:${HOST}`) ?? "";
     await bind(world, ACME);
-    expect((await bind(world, RIVAL, HOST)).ok).toBe(false);
-    await world.pass(1);
     expect((await bind(world, RIVAL, HOST)).ok).toBe(true);
     await world.pass(1);
     expect(JSON.parse(world.credentials.stored.get(`host:${HOST}`) ?? "")).toEqual({
@@ -118,6 +116,84 @@ describe("a host name", () => {
     expect(await outcome(world, ACME, HOST)).toBe("host_not_allowed");
     world.credentials.stored.set(`host:${HOST}`, stale);
     expect(await outcome(world, RIVAL, HOST)).toBe("granted");
+  });
+
+  /** Both list the name, or one lists it and the directory has another: what must never be. */
+  function expectOneOwner(world: World): void {
+    const listing = [ACME, RIVAL].filter((id) => {
+      const tenant = world.authority(id).tenant();
+      return tenant.ok && tenant.value.allowedHosts.includes(HOST);
+    });
+    expect(listing.length).toBeLessThanOrEqual(1);
+    if (listing[0] !== undefined) expect(world.ownerOf(`host:${HOST}`)).toBe(listing[0]);
+  }
+
+  it("has one owner also where two changes of a tenant cross, and another tenant comes in between", async () => {
+    const world = await tenants(ACME, RIVAL);
+    await bind(world, ACME, HOST);
+    await world.pass(1);
+    let others: Promise<unknown> | null = null;
+    world.after = async (method) => {
+      if (method !== "directory.claim" || others !== null) return;
+      others = (async () => {
+        await bind(world, ACME);
+        await world.pass(1);
+        await bind(world, RIVAL, HOST);
+      })();
+      await Promise.race([others, Promise.resolve()]);
+    };
+    await bind(world, ACME, HOST, "new.acme.example");
+    await others;
+    await world.pass(1);
+    expectOneOwner(world);
+  });
+
+  it("that is let go of and wanted again while the directory hears of the first is one owner's", async () => {
+    const world = await tenants(ACME, RIVAL);
+    await bind(world, ACME, HOST);
+    await world.pass(1);
+    let letGo: (() => void) | null = null;
+    world.before = (method) => {
+      if (method !== "directory.pass") return;
+      return new Promise<void>((resolve) => {
+        letGo = resolve;
+      });
+    };
+    await bind(world, ACME);
+    const passing = world.pass(1);
+    await Promise.resolve();
+    const again = await bind(world, ACME, HOST);
+    expect(again).toMatchObject({ ok: false, problem: "not_possible" });
+    world.before = () => {};
+    (letGo as (() => void) | null)?.();
+    await passing;
+    await world.pass(11_000);
+    expect((await bind(world, RIVAL, HOST)).ok).toBe(true);
+    await world.pass(1);
+    expectOneOwner(world);
+  });
+
+  it("that nobody lists any more is not kept from others by what the directory was told late", async () => {
+    const world = await tenants(ACME, RIVAL);
+    await bind(world, ACME, HOST);
+    await world.pass(1);
+    await bind(world, ACME);
+    await world.pass(1);
+    // As a confirmation that comes long after.
+    await world.env().DIRECTORY.getByName("").pass(`host:${HOST}`, ACME, ACME);
+    await world.env().DIRECTORY.getByName("").claim(`host:${HOST}`, ACME);
+    await world.env().DIRECTORY.getByName("").pass(`host:${HOST}`, ACME, ACME);
+    expect((await bind(world, RIVAL, HOST)).ok).toBe(true);
+  });
+
+  it("is not given to a tenant that stands for one credential, and without the directory nothing changes", async () => {
+    const world = await tenants(ACME);
+    world.before = (method) => {
+      if (method.startsWith("directory.")) throw new Error("the directory was reset");
+    };
+    expect(await bind(world, ACME, HOST)).toMatchObject({ ok: false, problem: "directory_unavailable" });
+    const tenant = world.authority(ACME).tenant();
+    expect(tenant.ok && tenant.value.allowedHosts).toEqual([]);
   });
 
   it("of a deleted tenant is nobody's", async () => {

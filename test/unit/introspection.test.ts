@@ -561,7 +561,7 @@ describe("unknown credentials are cheap", () => {
 });
 
 describe("learning API keys", () => {
-  const learning = () => new World({ LEARN_FROM_ORIGIN: "true", SUBSCRIPTIONS: "required" });
+  const learning = () => new World({ ...EACH_REQUEST, LEARN_FROM_ORIGIN: "true", SUBSCRIPTIONS: "required" });
 
   it("is off unless asked for: an unknown key never reaches the origin", async () => {
     const world = new World();

@@ -132,7 +132,7 @@ class Stage {
     await authority.createTenant(id, name, "tests");
     await authority.setOriginKey(`postiz key of ${name}`, "tests");
     const apiKey = digestOf(`postiz key of ${name}`);
-    const key = { digest: digestOf(apiKey), keyId: `postiz-${name}`, name, expiresAtMs: null, limits: {} };
+    const key = { digest: digestOf(apiKey), keyId: `postiz-${name}`, name, expiresAtMs: null };
     await authority.import(id, [{ type: "api_key", tenantId: id, ...key }], "tests");
     const wish = { name, scopes: ["*"], expiresAtMs: null, allowedNetworks: [], apiPerMinute: null } as const;
     const issued = await authority.issueKey(wish, null, "tests");

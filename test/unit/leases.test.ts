@@ -29,7 +29,7 @@ async function acme(vars: Record<string, string> = {}, apiPerMinute = 600, keys 
   const world = new World(vars);
   const lines = Array.from({ length: keys }, (_, i) => {
     const digest = digestOf(keyOf(i).secret);
-    const key = { digest, keyId: `k${i}`, name: "", expiresAtMs: null, limits: { apiPerMinute } };
+    const key = { digest, keyId: `k${i}`, name: "", expiresAtMs: null, apiPerMinute };
     return { type: "api_key", tenantId: ACME, ...key } as const;
   });
   await world

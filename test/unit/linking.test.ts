@@ -1,7 +1,7 @@
 /** A credential that was a tenant of its own is imported to a tenant: schedules that could break it. */
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { ImportLine, ImportResult } from "../../src/authority/importing.ts";
+import type { ImportLine, ImportResult } from "../../src/authority/import-writer.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import { type TenantId, tenantIdOf, unlinkedIdOf } from "../../src/authority/tenant-id.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
@@ -30,7 +30,6 @@ const line = (credential: Credential, more: Partial<{ tenantId: TenantId; keyId:
     keyId: `key-${credential.secret.slice(0, 5)}`,
     name: "",
     expiresAtMs: null,
-    limits: {},
     ...more,
   }) as const;
 
@@ -73,6 +72,8 @@ describe("a learnt credential that is imported", () => {
       state: "active",
     });
     expect(await link(world)).toEqual({ result: "unchanged" });
+    const key = world.authority(ACME).key(line(KEY).keyId);
+    expect(key.ok && key.value.lastUsedAt).not.toBeNull();
   });
 
   it("works where KV names the old tenant for ever, and after the first request without any", async () => {
@@ -141,6 +142,69 @@ describe("a learnt credential that is imported", () => {
       importTo(world, RIVAL, [line(KEY, { tenantId: RIVAL })]).then(([result]) => result),
     ]);
     expect(results.map((each) => each?.result).sort()).toEqual(["created", "rejected"]);
+  });
+});
+
+describe("an import", () => {
+  it("that lasts, and another of the same credential meanwhile, leave it with one of the two", async () => {
+    for (const hangsMs of [5_000, 61_000]) {
+      const world = await learnt();
+      await importTo(world, RIVAL, [{ type: "tenant", tenantId: RIVAL, name: "Rival" }]);
+      const fresh: Credential = { kind: "api_key", secret: "c".repeat(64) };
+      let others: ImportResult[] = [];
+      world.after = async (method) => {
+        if (method !== "handOver") return;
+        world.after = () => {};
+        await world.pass(hangsMs);
+        others = await importTo(world, RIVAL, [line(fresh, { tenantId: RIVAL })]);
+      };
+      const [, mine] = await importTo(world, ACME, [line(KEY), line(fresh)]);
+      await world.pass(100_000);
+      expect([mine?.result, others[0]?.result].sort()).toEqual(["created", "rejected"]);
+      expect(await outcome(world, fresh)).toBe(`granted to ${mine?.result === "created" ? ACME : RIVAL}`);
+      vi.useRealTimers();
+    }
+  });
+
+  it("leaves what it does not mention as it is, and takes away only what it says is none", async () => {
+    const world = await learnt();
+    const authority = world.authority(ACME);
+    const { keyId } = line(OTHER);
+    const expiresAtMs = Date.now() + HOUR_MS;
+    await authority.changeKey(
+      keyId,
+      { name: "mine", expiresAtMs, apiPerMinute: 5, scopes: ["read"] },
+      null,
+      "tests",
+    );
+    const { name: _, expiresAtMs: __, ...short } = line(OTHER);
+    expect(await importTo(world, ACME, [short])).toEqual([{ result: "unchanged" }]);
+    const key = authority.key(keyId);
+    expect(key.ok && key.value).toMatchObject({ name: "mine", apiPerMinute: 5, scopes: ["read"] });
+    await importTo(world, ACME, [{ ...short, expiresAtMs: null }]);
+    const ended = authority.key(keyId);
+    expect(ended.ok && [ended.value.expiresAt, ended.value.name]).toEqual([null, "mine"]);
+  });
+
+  it("changes neither the kind nor the id of what is there", async () => {
+    const world = await learnt();
+    const [kind] = await importTo(world, ACME, [{ ...line(OTHER), type: "token" }]);
+    expect(kind).toEqual({ result: "rejected", reason: "the gateway knows it as an api_key" });
+    const [id] = await importTo(world, ACME, [line(OTHER, { keyId: "else" })]);
+    expect(id).toEqual({ result: "rejected", reason: `its key id is "${line(OTHER).keyId}"` });
+  });
+
+  it("without the directory leaves the credentials for the next time, and takes the rest", async () => {
+    const world = await learnt();
+    world.before = (method) => {
+      if (method === "directory.claim") throw new Error("the directory was reset");
+    };
+    const fresh: Credential = { kind: "api_key", secret: "c".repeat(64) };
+    const [tenant, key] = await importTo(world, ACME, [
+      { type: "tenant", tenantId: ACME, name: "Renamed" },
+      line(fresh),
+    ]);
+    expect([tenant?.result, key?.reason]).toEqual(["updated", expect.stringMatching(/bring the line again/)]);
   });
 });
 
@@ -263,15 +327,41 @@ describe("between letting go and taking over", () => {
     expect(await link(world)).toEqual({ result: "rejected", reason: "it was revoked, for good" });
   });
 
+  it("a token that is forgotten meanwhile is introspected anew, and Postiz's own limit is heard", async () => {
+    const world = await learnt();
+    const from = unlinkedIdOf(digestOf(TOKEN.secret));
+    await outcome(world, TOKEN);
+    const { result } = await world.ask(world.isolate(), TOKEN, { policy: "posts" });
+    if (!result.ok) throw new Error("not granted");
+    await world.pass(1);
+    whenLetGo(world, async () => {
+      await world.authority(from).forgetToken(digestOf(TOKEN.secret));
+      const nonce = "nonce-2";
+      await world.authority(from).settle({ nonce, originRetryAfterSeconds: 100 });
+    });
+    world.originCalls = 0;
+    await importTo(world, ACME, [line(TOKEN)]);
+    expect(await outcome(world, TOKEN)).toBe("granted to acme");
+    expect(world.originCalls).toBe(1);
+    expect(await outcome(world, OTHER, "posts")).toBe("rate_limited");
+  });
+
+  it("the version before lets nobody in, should it come back", async () => {
+    const world = await learnt();
+    await link(world);
+    // What it looks at: the state of the key's row, of which it knows "active" and "revoked".
+    const authority = world.authority(UNLINKED);
+    expect(authority.has(digestOf(KEY.secret))).toBe(true);
+    expect(authority.imported("", 9).map(({ disabled }) => disabled)).toEqual([true]);
+  });
+
   it("the tenant may be deleted: the credential is refused by both", async () => {
     const world = await learnt();
     whenLetGo(world, async () => {
       await world.authority(ACME).deleteTenant(null, "tests");
     });
     expect(await link(world)).toEqual({ result: "rejected", reason: "the tenant was deleted" });
-    const asked = outcome(world, KEY);
-    await world.pass(5_000);
-    expect(await asked).toBe("authority_unavailable");
+    expect(await outcome(world, KEY)).toBe("key_revoked");
     expect(await link(world)).toMatchObject({ result: "rejected" });
   });
 

@@ -6,10 +6,9 @@ import { memoryStorage } from "../support/sqlite.ts";
 
 const START_MS = 1_790_000_000_000;
 
-const change = (state: RecordState, generation: number): Projection => ({
-  digest: "d",
+const change = (state: RecordState): Projection => ({
+  name: "d",
   record: { state },
-  generation,
   twice: state === "revoked",
 });
 
@@ -63,7 +62,7 @@ describe("the outbox", () => {
 
   it("writes a change once and has nothing more to do", async () => {
     const { outbox, storage, arm, ring, rows, written } = setUp(works);
-    outbox.enqueue(change("active", 1));
+    outbox.enqueue(change("active"));
     await arm();
     expect(storage.alarmAtMs).toBe(START_MS);
     await ring();
@@ -73,7 +72,7 @@ describe("the outbox", () => {
 
   it("writes a tombstone a second time, a minute after the first", async () => {
     const { outbox, storage, ring, rows, written } = setUp(works);
-    outbox.enqueue(change("revoked", 2));
+    outbox.enqueue(change("revoked"));
     await ring();
     expect([written, storage.alarmAtMs]).toEqual([["revoked"], START_MS + REWRITE_AFTER_MS]);
     nowMs += REWRITE_AFTER_MS - 1;
@@ -89,7 +88,7 @@ describe("the outbox", () => {
       ...Array<typeof fails>(40).fill(fails),
       works,
     );
-    outbox.enqueue(change("active", 1));
+    outbox.enqueue(change("active"));
     await arm();
     let longestMs = 0;
     for (let i = 0; i < 41; i++) {
@@ -112,11 +111,11 @@ describe("the outbox", () => {
         };
       });
     const { outbox, ring, written } = setUp(hangs, works);
-    outbox.enqueue(change("active", 1));
+    outbox.enqueue(change("active"));
     const first = ring();
     await vi.advanceTimersByTimeAsync(WRITE_TIMEOUT_MS);
     await first;
-    outbox.enqueue(change("revoked", 2));
+    outbox.enqueue(change("revoked"));
     await ring();
     expect(written).toEqual([]);
     land();
@@ -129,9 +128,9 @@ describe("the outbox", () => {
   it("does not take a change for written that came while an older one was on its way", async () => {
     const { outbox, ring, rows, written } = setUp(async (write) => {
       write();
-      if (written.length === 1) outbox.enqueue(change("revoked", 2));
+      if (written.length === 1) outbox.enqueue(change("revoked"));
     });
-    outbox.enqueue(change("active", 1));
+    outbox.enqueue(change("active"));
     await ring();
     expect([written, rows()]).toEqual([["active"], 1]);
     await ring();

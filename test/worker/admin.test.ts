@@ -286,7 +286,7 @@ describe("a tenant's host names", () => {
       const received = await under(host, key);
       expect([host, received.status]).toEqual([host, status]);
       if (status === 200) continue;
-      const fields = ["Content-Type", "Cache-Control", "WWW-Authenticate"];
+      const fields = ["Content-Type", "Cache-Control", "WWW-Authenticate", "Proxy-Status"];
       expect([received.body, ...fields.map((name) => received.headers.get(name))]).toEqual([
         unknown.body,
         ...fields.map((name) => unknown.headers.get(name)),
