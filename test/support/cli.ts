@@ -59,11 +59,13 @@ export const digest = (text: string): string => createHash("sha256").update(text
 export function* importLines(prefix: string, tenants: number, keys: number): Generator<string> {
   for (let t = 0; t < tenants; t++) {
     const id = `${prefix}${t}`;
-    yield JSON.stringify({ type: "tenant", id, name: `Tenant ${id}` });
+    const limits = { postsPerHour: null, apiPerMinute: null };
+    yield JSON.stringify({ type: "tenant", id, name: `Tenant ${id}`, limits, shadowPolicies: [] });
     const paid = { status: "active", tier: "PRO", currentPeriodEnd: null };
     yield JSON.stringify({ type: "subscription", tenantId: id, ...paid });
     for (let k = 0; k < keys / tenants; k++) {
-      const about = { keyId: `k${k}`, name: `key ${k}`, expiresAt: null, apiPerMinute: null };
+      const terms = { expiresAt: null, apiPerMinute: null, scopes: ["*"], allowedNetworks: [] };
+      const about = { keyId: `k${k}`, name: `key ${k}`, ...terms, disabled: false };
       const key = { type: "api_key", digest: digest(`key ${k} of ${id}`), ...about, tenantId: id };
       yield JSON.stringify(key);
     }
