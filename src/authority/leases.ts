@@ -197,7 +197,8 @@ export class Leases {
     const inShadow = isInShadow(ask.policy, tenant, rule);
     const { nonce } = ask;
     // What the origin counts too is granted one by one.
-    const wish = countedByOrigin || rule.leaseTtlMs === 0 ? 1 : (ask.wish ?? 1);
+    const isSingle = countedByOrigin || rule.leaseTtlMs === 0 || ask.wish === undefined;
+    const wish = isSingle ? 1 : (ask.wish ?? 1);
     const usableUntilMs = nowMs + rule.authorityTimeoutMs;
     const isLooked = nonce === null || wish === 0;
     const found = isLooked
@@ -208,6 +209,7 @@ export class Leases {
             policy,
             partition,
             wish,
+            isSingle,
             inShadow,
             usableUntilMs,
             severalUntilMs: nowMs + rule.leaseTtlMaxMs,

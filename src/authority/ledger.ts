@@ -9,6 +9,10 @@ import { CLOCK_MARGIN_MS, type Done } from "./protocol.ts";
 const PRUNE_EVERY_MS = 60_000;
 /** Most that one ask gets of what is left. */
 const SHARES = 8;
+/** What is no more than a thousandth of what is left is missed by nobody. */
+const PLENTY = 1_000;
+const MAX_PLENTY = 64;
+const PLENTY_MS = 300_000;
 const DEADLINE_STEP_MS = 1_000;
 
 export interface TokenAsk {
@@ -18,6 +22,8 @@ export interface TokenAsk {
   readonly partition: string;
   /** Tokens wished for; one at least. */
   readonly wish: number;
+  /** No more than one can be used. */
+  readonly isSingle: boolean;
   /** Last instant at which one token can be used, and at which several can. */
   readonly usableUntilMs: number;
   readonly severalUntilMs: number;
@@ -104,9 +110,14 @@ export class Ledger {
       if (ask.inShadow && earlier === null) this.#commit(ask, 0, ask.usableUntilMs);
       return refused(policy, Math.max(blockedMs, before.retryAfterMs));
     }
-    // A share of what is left: there are other isolates, and the last tokens are given one by one.
-    const tokens = Math.min(ask.wish, Math.max(1, Math.floor(before.available / SHARES)));
-    const usableUntilMs = tokens > 1 ? ask.severalUntilMs : ask.usableUntilMs;
+    // A share of what is left: there are other isolates, and the last tokens are given one by one. Of plenty, also what is
+    // not wished for, and for long: it spares a busy tenant's authority asks about each of its keys.
+    const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(before.available / PLENTY));
+    const share = Math.max(1, Math.floor(before.available / SHARES));
+    const tokens = Math.min(Math.max(ask.wish, plenty), share);
+    const isPlenty = tokens <= before.available / PLENTY;
+    const severalUntilMs = isPlenty ? nowMs + PLENTY_MS : ask.severalUntilMs;
+    const usableUntilMs = tokens > 1 ? severalUntilMs : ask.usableUntilMs;
     const countsUntilMs = this.#commit(ask, tokens, usableUntilMs);
     window.spend({ nonce: ask.nonce, tokens, countsUntilMs });
     const after = window.at(nowMs, policy.limit);

@@ -16,7 +16,7 @@ export interface Question extends Use {
 }
 
 /** Tokens for a credential that nobody has seen in use yet. */
-const FIRST_WISH = 8;
+export const FIRST_WISH = 4;
 const MAX_WISH = 1_000_000;
 /** More than is expected, lest the next ask come early. */
 const SURPLUS = 1.5;

@@ -13,7 +13,7 @@ import type { Credential } from "../credential/credential.ts";
 import type { SubscriptionRule } from "../entitlement/subscription.ts";
 import { POLICIES } from "../quota/policy.ts";
 import { within } from "../timeout.ts";
-import { CredentialLease, type Question } from "./credential-lease.ts";
+import { CredentialLease, FIRST_WISH, type Question } from "./credential-lease.ts";
 import { TenantLease } from "./tenant-lease.ts";
 
 /** What a lease is held of: whose authority to ask, and about which credential. The tenant may not be known yet. */
@@ -33,16 +33,15 @@ export interface Decided {
   readonly degraded: boolean;
 }
 
-const MAX_CREDENTIALS = 16_000;
+const MAX_CREDENTIALS = 12_000;
 const MAX_BYTES = 24_000_000;
 /** Of one entry, without the credential. */
 const ENTRY_BYTES = 1_500;
-const MAX_TENANTS = 16_000;
+const MAX_TENANTS = 12_000;
 /** An authority that has not answered is not asked by everybody again at once. */
 const SILENT_MS = 1_000;
 /** What is wished for is meant to last that long. */
 const WISH_FOR_MS = 5_000;
-const FIRST_WISH = 8;
 
 interface Asking {
   readonly answered: Promise<unknown>;

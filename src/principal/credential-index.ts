@@ -13,12 +13,12 @@ const KV_TIMEOUT_MS = 2_000;
 /** KV's default: a shorter one buys nothing, since the authority decides. */
 const KV_CACHE_TTL_SECONDS = 60;
 /**
- * A credential has at most 512 bytes and an entry little more, so that each cache stays within some 15 MB.
+ * A credential has at most 512 bytes and an entry little more. Those in use are known by their leases, too.
  *
  * Resolution 0: any other makes the cache wait for a timer to look at the clock again, and a timer dies with the
  * request that set it.
  */
-const KNOWN = { max: 16_000, ttl: 300_000, ttlResolution: 0 };
+const KNOWN = { max: 8_000, ttl: 300_000, ttlResolution: 0 };
 const REFUSED = { max: 10_000, ttl: 10_000, ttlResolution: 0 };
 
 export class CredentialIndex {

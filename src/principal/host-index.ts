@@ -27,7 +27,7 @@ interface Known {
 export class HostIndex {
   readonly #kv: KVNamespace;
   readonly #nowMs: () => number;
-  readonly #known = new LRUCache<string, Known>({ max: 2_000 });
+  readonly #known = new LRUCache<string, Known>({ max: 1_000 });
 
   constructor(kv: KVNamespace, nowMs: () => number) {
     this.#kv = kv;

@@ -2,11 +2,15 @@
  * Leases: many isolates that decide by themselves, and one authority that has promised what they may. The real code of both,
  * over a real SQLite, in virtual time.
  */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { tenantIdOf } from "../../src/authority/tenant-id.ts";
+import { claimFor } from "../../src/authority/claim.ts";
+import { tenantIdOf, unlinkedIdOf } from "../../src/authority/tenant-id.ts";
 import { SteadyClock } from "../../src/clock.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
+import { deny } from "../../src/denial.ts";
 import type { Deps } from "../../src/deps.ts";
 import type { PolicyName } from "../../src/quota/policy.ts";
 import { World } from "../support/world.ts";
@@ -16,6 +20,8 @@ const SECOND = 1_000;
 const LEASE_MS = 5 * SECOND;
 const MARGIN_MS = 2 * SECOND;
 const WINDOW_MS = 60 * SECOND;
+/** Enough to fill every memory twice over; a million with `npm run test:full`. */
+const CREDENTIALS = Number(process.env["CREDENTIALS"] ?? 40_000);
 const keyOf = (i: number): Credential => ({ kind: "api_key", secret: digestOf(`key ${i}`) });
 const KEY = keyOf(0);
 
@@ -83,11 +89,12 @@ function cutOff(world: World, isCut = true): void {
 
 describe("on a lease", () => {
   it("an isolate asks nobody: no authority, no KV, and waits for nothing", async () => {
-    const world = await acme();
+    const world = await acme({}, 1_000_000);
     const isolate = world.isolate();
     await ask(world, isolate);
     const [calls, reads] = [world.authorityCalls, world.credentials.reads];
-    for (let i = 0; i < 4; i++) expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: false });
+    for (let i = 0; i < 40; i++)
+      expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: false });
     expect([world.authorityCalls, world.credentials.reads]).toEqual([calls, reads]);
   });
 
@@ -207,6 +214,63 @@ describe("on a lease", () => {
     await world.pass(2 * SECOND);
     expect(await lease(0)).toBe(LEASE_MS);
   });
+});
+
+describe("an isolate's memory", () => {
+  it("stays within 64 MB, however many credentials pass through", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const heapMb = () => {
+      collect();
+      return process.memoryUsage().heapUsed / 1_048_576;
+    };
+    const world = new World({ LEARN_FROM_ORIGIN: "false" });
+    const isolate = world.isolate();
+    const quota = {
+      policy: { name: "api", limit: 600, windowSeconds: 60 },
+      remaining: 596,
+      resetSeconds: 60,
+    } as const;
+    const terms = { scopes: null, allowedNetworks: [], allowedHosts: [] };
+    const lasting = {
+      forMs: LEASE_MS,
+      endsInMs: null,
+      renewInMs: null,
+      tokensForMs: 30 * SECOND,
+      refusedForMs: 0,
+      terms,
+    };
+    // Every credential of a tenant of its own, each answer an object of its own, as it is read from the wire.
+    isolate.authority.lease = async (_, { digest }) =>
+      structuredClone({
+        ...{
+          v: 1,
+          verdict: "granted",
+          keyId: `key-${digest}`.slice(0, 64),
+          tokens: 4,
+          quota,
+          usableForMs: LEASE_MS,
+        },
+        subscription: { status: "active", currentPeriodEndMs: null },
+        lease: { epoch: `epoch-of-${digest}`, ...lasting },
+      } as const);
+    const question = { policy: "api", scope: "read", clientAddress: null, entrance: null } as const;
+    const occasion = { settleWithinMs: 0, country: "" };
+    const beforeMb = heapMb();
+    for (let i = 0; i < CREDENTIALS; i++) {
+      // As long as a credential may be.
+      const secret = `${i}-`.padEnd(512, "k");
+      const credential: Credential = { kind: "api_key", secret };
+      const claim = claimFor(unlinkedIdOf(digestOf(secret)), digestOf(secret));
+      isolate.credentials.remember(credential, claim);
+      isolate.credentials.refuse(
+        { kind: "api_key", secret: `no-${secret}` },
+        deny("key_unknown", "No such key"),
+      );
+      await isolate.leases.ask(credential, claim, question, { nonce: `n${i}`, ...occasion });
+    }
+    expect(heapMb() - beforeMb).toBeLessThan(64);
+  }, 120_000);
 });
 
 describe("limits", () => {

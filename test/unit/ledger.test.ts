@@ -91,7 +91,14 @@ class Simulation {
 
   #take(nonce: string, partition: string, usableUntilMs: number, reachesOriginUntilMs: number): TokenAnswer {
     const settleWithinMs = reachesOriginUntilMs - usableUntilMs;
-    const when = { wish: 1, usableUntilMs, severalUntilMs: usableUntilMs, settleWithinMs, inShadow: false };
+    const when = {
+      wish: 1,
+      isSingle: true,
+      usableUntilMs,
+      severalUntilMs: usableUntilMs,
+      settleWithinMs,
+      inShadow: false,
+    };
     return this.#ledger.take({ nonce, policy: policy("api", this.#limit), partition, ...when }, this.#nowMs);
   }
 
@@ -156,6 +163,7 @@ describe("the ledger", () => {
     usableUntilMs: START_MS + 1_000,
     severalUntilMs: START_MS + 30_000,
     wish: 1,
+    isSingle: true,
     settleWithinMs: 30_000,
     inShadow: false,
     ...more,
