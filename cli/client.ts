@@ -61,7 +61,8 @@ async function answerOf(
   const timer = setTimeout(() => giveUp.abort(), timeoutMs);
   try {
     // The token is for this address, and not for where somebody there may point to.
-    const response = await fetch(url, { ...init, redirect: "manual", signal: giveUp.signal });
+    const signal = AbortSignal.any([giveUp.signal, ...(init?.signal ? [init.signal] : [])]);
+    const response = await fetch(url, { ...init, redirect: "manual", signal });
     const { status, headers } = response;
     const type = headers.get("Content-Type") ?? "no content type";
     if (status === 200 && type.startsWith("application/x-ndjson") && !url.endsWith("/import"))

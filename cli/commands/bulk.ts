@@ -57,12 +57,12 @@ export function addBulk(program: Command): void {
 async function importFile(name: string, { fromLine = 1 }: ImportOptions, command: Command): Promise<void> {
   const { api, json } = openSession(command);
   // What is wrong from the start is said before anything is read, and is not waited for.
-  const file = name === "-" ? null : await openFile(name);
-  const input = file === null ? process.stdin : file.createReadStream({ autoClose: false });
+  const source = name === "-" ? null : await openFile(name);
+  const input = source === null ? process.stdin : source.file.createReadStream({ autoClose: false });
   const interrupted = interruption(() => input.destroy());
   try {
-    await ask(api.whoami.$get());
-    const size = file === null ? null : (await file.stat()).size;
+    await knock(api, interrupted.signal);
+    const size = source?.size ?? null;
     const reader = new LineReader(input, fromLine);
     const progress = new Progress(process.stderr, () => (size === null ? null : size - reader.skippedBytes));
     const result = await importLines(api, reader, progress, interrupted.signal, json);
@@ -70,7 +70,16 @@ async function importFile(name: string, { fromLine = 1 }: ImportOptions, command
   } finally {
     interrupted.forget();
     input.destroy();
-    await file?.close();
+    await source?.file.close();
+  }
+}
+
+/** Whether somebody is there who lets this operator in; broken off as soon as nobody wants to know. */
+async function knock(api: Api, signal: AbortSignal): Promise<void> {
+  try {
+    await ask(api.whoami.$get({}, { init: { signal } }));
+  } catch (error) {
+    if (!signal.aborted) throw error;
   }
 }
 
@@ -152,14 +161,21 @@ function report(
 const shown = (name: string): string =>
   /^[\w./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
 
-async function openFile(name: string): Promise<FileHandle> {
+interface Source {
+  readonly file: FileHandle;
+  /** At the beginning: an interruption closes the file, and then it can't be asked for any more. */
+  readonly size: number;
+}
+
+async function openFile(name: string): Promise<Source> {
   // npm runs scripts in the project's folder, and says where it was called.
   const isScript = process.env["npm_lifecycle_event"] === "gateway";
   const path = resolve(isScript ? (process.env["INIT_CWD"] ?? ".") : ".", name);
   const file = await open(path).catch((error: Error) => {
     throw new WrongUse(`${path} can't be read: ${error.message}.`);
   });
-  if (!(await file.stat()).isDirectory()) return file;
+  const about = await file.stat();
+  if (!about.isDirectory()) return { file, size: about.size };
   await file.close();
   throw new WrongUse(`${path} is a folder: allowed is a file of NDJSON, or - for the standard input.`);
 }

@@ -392,6 +392,25 @@ describe("many at once", { timeout: 120_000 }, () => {
   });
 });
 
+describe("an interrupted import", () => {
+  it.each(["SIGINT", "SIGTERM"] as const)(
+    "that is ended by %s before its first answer says how far it is, and does not wait for the answer",
+    async (signal) => {
+      let isAsked = false;
+      between.meddle = () => {
+        isAsked = true;
+        return true;
+      };
+      const file = fileOf("early.ndjson", importLines("early-", 1, 3));
+      const importing = startCli(["import", file], { env: environment(between.url) });
+      await until("its first request", () => isAsked);
+      importing.child.kill(signal);
+      const { code, stderr } = await importing.ended;
+      expect([code, stderr]).toEqual([130, expect.stringMatching(/ 0 rejected\.\n.*--from-line 1\n$/s)]);
+    },
+  );
+});
+
 function refuse(response: ServerResponse, status: number, retryAfter = "0"): void {
   const problem = { title: "Later", status, detail: "later", code: "x", instance: "urn:uuid:x" };
   const headers = { "Content-Type": "application/problem+json", "Retry-After": retryAfter };
