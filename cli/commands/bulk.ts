@@ -65,8 +65,13 @@ async function importFile(name: string, { fromLine = 1 }: ImportOptions, command
     const size = source?.size ?? null;
     const reader = new LineReader(input, fromLine);
     const progress = new Progress(process.stderr, () => (size === null ? null : size - reader.skippedBytes));
-    const result = await importLines(api, reader, progress, interrupted.signal, json);
-    report(result, progress, name, fromLine, interrupted.signal, json);
+    const { counts, last } = await importLines(api, reader, progress, interrupted.signal, json);
+    progress.clear();
+    sum(progress, counts);
+    // What was broken off may look like an end to whoever reads it, but not to the input.
+    const isDone = input.readableEnded && (last?.stoppedAt ?? null) === null;
+    if (isDone) process.exitCode = counts.rejected > 0 ? EXIT.refused : EXIT.done;
+    else stopped(last?.failure ?? null, last?.stoppedAt ?? fromLine, name, json);
   } finally {
     interrupted.forget();
     input.destroy();
@@ -83,10 +88,11 @@ async function knock(api: Api, signal: AbortSignal): Promise<void> {
   }
 }
 
+type Counts = Record<"created" | "updated" | "unchanged" | "rejected", number>;
+
 interface Result {
-  readonly counts: Record<"created" | "updated" | "unchanged" | "rejected", number>;
-  /** Up to the last line that was read to its end, with all before it. */
-  readonly answeredUpTo: number | null;
+  readonly counts: Counts;
+  /** Null where there was no line, or none was read before it was interrupted. */
   readonly last: Round | null;
 }
 
@@ -99,7 +105,6 @@ async function importLines(
 ): Promise<Result> {
   const { yellow } = colours(process.stderr);
   const counts = { created: 0, updated: 0, unchanged: 0, rejected: 0 };
-  let answeredUpTo: number | null = null;
   let last: Round | null = null;
   const watcher = {
     answered: (lines: readonly { readonly bytes: number }[]) =>
@@ -117,10 +122,9 @@ async function importLines(
       // For scripts it is among the answers.
       if (answer.result === "rejected" && !json) progress.note(`line ${answer.line}: ${answer.reason}`);
     }
-    if (round.stoppedAt === null) answeredUpTo = round.answers.at(-1)?.line ?? answeredUpTo;
     if (json) await print(round.answers.map((answer) => `${JSON.stringify(answer)}\n`).join(""));
   }
-  return { counts, answeredUpTo, last };
+  return { counts, last };
 }
 
 /** Ends quietly where reading was broken off on purpose. */
@@ -132,30 +136,19 @@ async function* untilStopped<T>(lines: AsyncIterable<T>, signal: AbortSignal): A
   }
 }
 
-function report(
-  { counts, answeredUpTo, last }: Result,
-  progress: Progress,
-  name: string,
-  fromLine: number,
-  signal: AbortSignal,
-  json: boolean,
-): void {
-  progress.clear();
-  const { created, updated, unchanged, rejected } = counts;
+function sum(progress: Progress, { created, updated, unchanged, rejected }: Counts): void {
   tell(
     `${progress.summary()}: ${number(created)} created, ${number(updated)} updated, ` +
       `${number(unchanged)} unchanged, ${number(rejected)} rejected.`,
   );
-  const failure = last?.failure ?? null;
+}
+
+/** By somebody, or by a failure. */
+function stopped(failure: Error | null, next: number, name: string, json: boolean): void {
   if (failure !== null) tell(describeFailure(failure, json));
-  if (failure !== null || signal.aborted) {
-    const next = last?.stoppedAt ?? (answeredUpTo === null ? fromLine : answeredUpTo + 1);
-    const again = `postiz-gateway import ${shown(name)} --from-line ${next}`;
-    tell(`Every line before ${next} is answered. Go on with:\n  ${again}`);
-  }
-  if (failure !== null) process.exitCode = exitCodeOf(failure);
-  else if (signal.aborted) process.exitCode = EXIT.interrupted;
-  else if (rejected > 0) process.exitCode = EXIT.refused;
+  const again = `postiz-gateway import ${shown(name)} --from-line ${next}`;
+  tell(`Every line before ${next} is answered. Go on with:\n  ${again}`);
+  process.exitCode = failure === null ? EXIT.interrupted : exitCodeOf(failure);
 }
 
 const shown = (name: string): string =>

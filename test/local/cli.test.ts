@@ -409,6 +409,20 @@ describe("an interrupted import", () => {
       expect([code, stderr]).toEqual([130, expect.stringMatching(/ 0 rejected\.\n.*--from-line 1\n$/s)]);
     },
   );
+
+  it.each([
+    [0, "0 rejected", []],
+    [1, "1 rejected", ["{"]],
+  ])("that has all its answers is done: %i with %s", async (exit, end, more) => {
+    const file = fileOf("late.ndjson", [...importLines(`late-${exit}-`, 1, 3), ...more]);
+    const importing = startCli(["import", file], { env: environment(between.url) });
+    between.meddle = ({ url }) => {
+      if (url?.endsWith("/import")) importing.child.kill("SIGINT");
+      return false;
+    };
+    const { code, stderr } = await importing.ended;
+    expect([code, stderr]).toEqual([exit, expect.stringMatching(new RegExp(`4 created.* ${end}\\.\n$`))]);
+  });
 });
 
 function refuse(response: ServerResponse, status: number, retryAfter = "0"): void {
