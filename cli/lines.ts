@@ -19,6 +19,8 @@ export class LineReader {
   readonly #fromLine: number;
   /** Before `fromLine`. */
   skippedBytes = 0;
+  /** Empty ones and those before `fromLine` as well, as far as they were read. */
+  linesRead = 0;
 
   constructor(input: AsyncIterable<Uint8Array>, fromLine: number) {
     this.#input = input;
@@ -27,10 +29,9 @@ export class LineReader {
 
   /** Empty lines have a number, but are not given out. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Line> {
-    let number = 0;
     let bytes = 0;
     for await (const { text, size } of this.#split()) {
-      number++;
+      const number = ++this.linesRead;
       bytes += size;
       if (number < this.#fromLine) {
         this.skippedBytes += size;

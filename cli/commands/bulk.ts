@@ -67,6 +67,11 @@ async function importFile(name: string, { fromLine = 1 }: ImportOptions, command
     const progress = new Progress(process.stderr, () => (size === null ? null : size - reader.skippedBytes));
     const { counts, last } = await importLines(api, reader, progress, interrupted.signal, json);
     progress.clear();
+    if (input.readableEnded && fromLine > 1 && reader.linesRead < fromLine) {
+      throw new WrongUse(
+        `--from-line is ${fromLine}, but there are no more than ${number(reader.linesRead)} lines: nothing was imported.`,
+      );
+    }
     sum(progress, counts);
     // What was broken off may look like an end to whoever reads it, but not to the input.
     const isDone = input.readableEnded && (last?.stoppedAt ?? null) === null;

@@ -180,6 +180,12 @@ describe("what goes wrong", () => {
     ["no key", ["verify"], {}, "No key was given"],
     ["a file that is not there", ["import", "/nowhere"], {}, "ENOENT"],
     ["a folder", ["import", "/"], {}, "is a folder"],
+    [
+      "a line past the end",
+      ["import", "-", "--from-line", "4"],
+      { input: "{}\n\n{}" },
+      "no more than 3 lines: nothing was imported",
+    ],
   ])("%s is wrong use: 2, and what is allowed", async (_, args, options, message) => {
     const ran = await run(args, options);
     expect([ran.code, ran.stdout]).toEqual([2, ""]);
