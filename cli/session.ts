@@ -6,9 +6,14 @@ import { WrongUse } from "./failures.ts";
 
 export const DEFAULT_URL = "http://127.0.0.1:8787";
 
+/** npm runs scripts in the project's folder, under their names. */
+export const isScript = process.env["npm_lifecycle_event"] === "gateway";
+
 export interface Session {
   readonly api: Api;
   readonly json: boolean;
+  /** How to call the program so that it talks to the same gateway in the same way. */
+  readonly call: string;
 }
 
 interface GlobalOptions {
@@ -24,8 +29,14 @@ export function openSession(command: Command): Session {
       `GATEWAY_ADMIN_TOKEN is ${found}: allowed is the ADMIN_TOKEN that the gateway was given.`,
     );
   }
-  const { url, json } = readGlobals(command);
-  return { api: connect(url, token).api, json };
+  const { url, json, isUrlGiven } = readGlobals(command);
+  const call = [
+    isScript ? "npm run -s gateway --" : "postiz-gateway",
+    // From the environment as well: it may have been set for this one call.
+    ...(isUrlGiven ? [`--url ${url}`] : []),
+    ...(json ? ["--json"] : []),
+  ];
+  return { api: connect(url, token).api, json, call: call.join(" ") };
 }
 
 /** For what anybody may ask. */
@@ -34,10 +45,16 @@ export function openWithoutToken(command: Command) {
   return { ...connect(url, null), url, json };
 }
 
-function readGlobals(command: Command): { readonly url: string; readonly json: boolean } {
+interface Globals {
+  readonly url: string;
+  readonly isUrlGiven: boolean;
+  readonly json: boolean;
+}
+
+function readGlobals(command: Command): Globals {
   const { url, json = false } = command.optsWithGlobals<GlobalOptions>();
   const [name, given] = url === undefined ? ["GATEWAY_URL", process.env["GATEWAY_URL"]] : ["--url", url];
-  return { url: baseOf(name, given || DEFAULT_URL), json };
+  return { url: baseOf(name, given || DEFAULT_URL), isUrlGiven: Boolean(given), json };
 }
 
 function baseOf(name: string, text: string): string {

@@ -8,7 +8,7 @@ import { bringAll, type Round } from "../import.ts";
 import { LineReader } from "../lines.ts";
 import { colours, print, tell } from "../output.ts";
 import { number, Progress } from "../progress.ts";
-import { count, examples, openSession } from "../session.ts";
+import { count, examples, isScript, openSession, type Session } from "../session.ts";
 
 const ABOUT_IMPORT = `
 A line each: a tenant, its subscription, a key or token that Postiz made (better
@@ -55,7 +55,8 @@ export function addBulk(program: Command): void {
 }
 
 async function importFile(name: string, { fromLine = 1 }: ImportOptions, command: Command): Promise<void> {
-  const { api, json } = openSession(command);
+  const session = openSession(command);
+  const { api, json } = session;
   // What is wrong from the start is said before anything is read, and is not waited for.
   const source = name === "-" ? null : await openFile(name);
   const input = source === null ? process.stdin : source.file.createReadStream({ autoClose: false });
@@ -76,7 +77,7 @@ async function importFile(name: string, { fromLine = 1 }: ImportOptions, command
     // What was broken off may look like an end to whoever reads it, but not to the input.
     const isDone = input.readableEnded && (last?.stoppedAt ?? null) === null;
     if (isDone) process.exitCode = counts.rejected > 0 ? EXIT.refused : EXIT.done;
-    else stopped(last?.failure ?? null, last?.stoppedAt ?? fromLine, name, json);
+    else stopped(last?.failure ?? null, last?.stoppedAt ?? fromLine, name, session);
   } finally {
     interrupted.forget();
     input.destroy();
@@ -149,9 +150,9 @@ function sum(progress: Progress, { created, updated, unchanged, rejected }: Coun
 }
 
 /** By somebody, or by a failure. */
-function stopped(failure: Error | null, next: number, name: string, json: boolean): void {
+function stopped(failure: Error | null, next: number, name: string, { call, json }: Session): void {
   if (failure !== null) tell(describeFailure(failure, json));
-  const again = `postiz-gateway import ${shown(name)} --from-line ${next}`;
+  const again = `${call} import ${shown(name)} --from-line ${next}`;
   tell(`Every line before ${next} is answered. Go on with:\n  ${again}`);
   process.exitCode = failure === null ? EXIT.interrupted : exitCodeOf(failure);
 }
@@ -166,8 +167,7 @@ interface Source {
 }
 
 async function openFile(name: string): Promise<Source> {
-  // npm runs scripts in the project's folder, and says where it was called.
-  const isScript = process.env["npm_lifecycle_event"] === "gateway";
+  // npm says where it was called.
   const path = resolve(isScript ? (process.env["INIT_CWD"] ?? ".") : ".", name);
   const file = await open(path).catch((error: Error) => {
     throw new WrongUse(`${path} can't be read: ${error.message}.`);

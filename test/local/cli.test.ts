@@ -416,6 +416,30 @@ describe("an interrupted import", () => {
     },
   );
 
+  it.each<[string, string[], Record<string, string>, string]>([
+    ["--url", ["--url", "$URL"], { GATEWAY_URL: "" }, "postiz-gateway --url $URL import"],
+    ["GATEWAY_URL", [], { GATEWAY_URL: "$URL" }, "postiz-gateway --url $URL import"],
+    ["--json", ["--json"], { GATEWAY_URL: "$URL" }, "postiz-gateway --url $URL --json import"],
+    [
+      "npm",
+      [],
+      { GATEWAY_URL: "$URL", npm_lifecycle_event: "gateway" },
+      "npm run -s gateway -- --url $URL import",
+    ],
+  ])("is gone on with at the same gateway, in the same way: %s", async (_, args, env, call) => {
+    between.meddle = ({ url }, _body, response) => {
+      if (url?.endsWith("/import")) refuse(response, 401);
+      return url?.endsWith("/import") ?? false;
+    };
+    const at = (text: string) => text.replace("$URL", between.url);
+    const file = fileOf("on.ndjson", importLines("on-", 1, 3));
+    const { stderr } = await run(["import", file, ...args.map(at)], {
+      env: Object.fromEntries(Object.entries(env).map(([name, value]) => [name, at(value)])),
+    });
+    expect(stderr).toContain(`Go on with:\n  ${at(call)} ${file} --from-line 1\n`);
+    expect(stderr).not.toContain(ADMIN_TOKEN);
+  });
+
   it.each([
     [0, "0 rejected", []],
     [1, "1 rejected", ["{"]],
