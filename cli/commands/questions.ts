@@ -29,8 +29,19 @@ export function addQuestions(program: Command): void {
     .description("what would become of a request, stage by stage; nothing is counted")
     .argument("<method>", "such as POST")
     .argument("<path>", "such as /public/v1/posts")
-    .option("--client-address <address>", "as if the request came from there")
-    .addHelpText("after", SECRET + examples("postiz-gateway explain POST /public/v1/posts <key.txt"))
+    .option(
+      "--client-address <address>",
+      "as if it came from there; without it a key with networks is refused",
+    )
+    .option("--host <name>", "as if it came to this host name; without it host names are not looked at")
+    .addHelpText(
+      "after",
+      SECRET +
+        examples(
+          "postiz-gateway explain POST /public/v1/posts <key.txt",
+          "postiz-gateway explain GET /public/v1/posts --host posts.acme.example <key.txt",
+        ),
+    )
     .action(explain);
   program
     .command("audit")
@@ -67,12 +78,16 @@ export function addQuestions(program: Command): void {
 async function explain(
   method: string,
   path: string,
-  { clientAddress }: { clientAddress?: string },
+  { clientAddress, host }: { clientAddress?: string; host?: string },
   command: Command,
 ): Promise<void> {
   const { api, json } = openSession(command);
   const key = await readSecret("key", "GATEWAY_KEY");
-  const question = { method, path, key, ...(clientAddress !== undefined && { clientAddress }) };
+  const question = {
+    ...{ method, path, key },
+    ...(clientAddress !== undefined && { clientAddress }),
+    ...(host !== undefined && { host }),
+  };
   const explanation = await ask(api.explain.$post({ json: question }));
   if (json) return void (await printJson(explanation));
   const { green, red, dim } = colours(process.stdout);

@@ -59,6 +59,13 @@ async function values(args: readonly string[], options: RunOptions = {}) {
   return lines.map((line) => JSON.parse(line) as any);
 }
 
+/** What no command does. */
+async function change(path: string, body: object): Promise<void> {
+  const headers = { Authorization: `Bearer ${ADMIN_TOKEN}`, "Content-Type": "application/json" };
+  const init = { method: "PATCH", headers, body: JSON.stringify(body) };
+  expect((await fetch(`${gateway.url}/_gateway/v1${path}`, init)).status).toBe(200);
+}
+
 async function newKey(...args: string[]): Promise<string> {
   const key = (await done(["keys", ...args], { showsKey: true })).trim();
   recordSecret(key);
@@ -114,6 +121,12 @@ describe("an operator's day", () => {
     );
     const question = ["explain", "POST", "/public/v1/posts"];
     expect(await done(question, { env: { GATEWAY_KEY: rotated } })).toMatch(/outcome +forwarded\n$/);
+    const elsewhere = [...question, "--host", "posts.day.example"];
+    await change("/tenants/day", { allowedHosts: ["posts.day.example"] });
+    expect(await done(elsewhere, { env: { GATEWAY_KEY: rotated } })).toMatch(/outcome +forwarded\n$/);
+    const other = [...question, "--host", "other.example"];
+    expect(await done(other, { env: { GATEWAY_KEY: rotated } })).toMatch(/outcome +host_not_allowed\n$/);
+    await change("/tenants/day", { allowedHosts: [] });
     expect(await done(["keys", "disable", "day", id])).toMatch(/state +disabled/);
     expect((await run(["verify"], { input: rotated })).code).toBe(1);
     expect(await done(["keys", "enable", "day", id])).toMatch(/state +active/);
