@@ -9,13 +9,22 @@ import { count, examples, identifier, openSession, openWithoutToken } from "../s
 const SECRET =
   "\nThe key is read from the standard input, unseen at a terminal, or from the\nenvironment variable GATEWAY_KEY.\n";
 
+const NOT_ASKED = `
+The reason introspection_required is neither good nor bad yet: Postiz would be
+asked first, and is not asked here. It ends with 1 as well.
+`;
+const ANSWERED = `
+It ends with 0 whatever the outcome is, as it has answered, and in a script
+.outcome of --json says more; verify ends with 1 where a key is not good.
+`;
+
 export function addQuestions(program: Command): void {
   program
     .command("verify")
     .description("whether a credential is good, without using it; ends with 1 if not")
     .addHelpText(
       "after",
-      SECRET + examples("postiz-gateway verify", "postiz-gateway verify <key.txt && echo good"),
+      NOT_ASKED + SECRET + examples("postiz-gateway verify", "postiz-gateway verify <key.txt && echo good"),
     )
     .action(async (_: object, command: Command) => {
       const { api, json } = openSession(command);
@@ -36,7 +45,8 @@ export function addQuestions(program: Command): void {
     .option("--host <name>", "as if it came to this host name; without it host names are not looked at")
     .addHelpText(
       "after",
-      SECRET +
+      ANSWERED +
+        SECRET +
         examples(
           "postiz-gateway explain POST /public/v1/posts <key.txt",
           "postiz-gateway explain GET /public/v1/posts --host posts.acme.example <key.txt",

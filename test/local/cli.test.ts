@@ -127,6 +127,9 @@ describe("an operator's day", () => {
     const other = [...question, "--host", "other.example"];
     expect(await done(other, { env: { GATEWAY_KEY: rotated } })).toMatch(/outcome +host_not_allowed\n$/);
     await change("/tenants/day", { allowedHosts: [] });
+    const unknown = { env: { GATEWAY_KEY: "unknown" } };
+    expect((await values(["explain", "GET", "/public/v1/posts"], unknown))[0].outcome).toBe("key_unknown");
+    expect((await run(["verify"], unknown)).code).toBe(1);
     expect(await done(["keys", "disable", "day", id])).toMatch(/state +disabled/);
     expect((await run(["verify"], { input: rotated })).code).toBe(1);
     expect(await done(["keys", "enable", "day", id])).toMatch(/state +active/);
@@ -269,6 +272,11 @@ describe("help", () => {
       expect(Math.max(...help.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(80);
     });
     await Promise.all(asked);
+  });
+
+  it("says how a question ends: explain with 0 whatever it answers, verify with 1 where Postiz would have to say", async () => {
+    expect(await done(["explain", "--help"])).toContain("ends with 0 whatever the outcome is");
+    expect(await done(["verify", "--help"])).toContain("introspection_required is neither good nor bad yet");
   });
 
   it("works from the repository, and nothing else is on the standard output", () => {
