@@ -3,8 +3,13 @@ import { Argument, type Command } from "commander";
 import { SUBSCRIPTION_STATUSES, type SubscriptionStatus } from "../../src/entitlement/subscription.ts";
 import { confirm, readSecret } from "../ask.ts";
 import { ask, pages } from "../client.ts";
-import { minute, printJson, printList, short, show, tell } from "../output.ts";
+import { minute, print, printJson, printList, short, show } from "../output.ts";
 import { count, examples, identifier, openSession, time } from "../session.ts";
+
+const ABOUT_USAGE = `
+"at most N more": so many are handed out in advance and may not have been used.
+"in shadow, N passed": the limit refuses nobody, and would have refused so many.
+`;
 
 export function addTenants(program: Command): void {
   const tenants = program.command("tenants").description("the organizations that may call the API");
@@ -101,7 +106,7 @@ export function addTenantSettings(program: Command): void {
     .command("usage")
     .description("what is left of a tenant's limits")
     .argument("<tenant>", "its id", identifier)
-    .addHelpText("after", examples("postiz-gateway usage example"))
+    .addHelpText("after", ABOUT_USAGE + examples("postiz-gateway usage example"))
     .action(showUsage);
 }
 
@@ -122,13 +127,29 @@ async function showUsage(tenantId: string, _: object, command: Command): Promise
   const usage = await ask(api.tenants[":tenantId"].usage.$get({ param: { tenantId } }));
   if (json) return void (await printJson(usage));
   const { posts, keys } = usage;
-  tell(`${posts.remaining} of ${posts.limit} new posts are left in ${posts.windowSeconds} s.`);
+  await print(`New posts left: ${left(posts)}\n`);
   await printList(once(keys), false, {
     KEY: ({ id }) => id,
     NAME: ({ name }) => short(name),
-    LEFT: ({ api: { remaining, limit, windowSeconds } }) => `${remaining} of ${limit} in ${windowSeconds} s`,
+    LEFT: ({ api: quota }) => left(quota),
     "LAST USED": ({ lastUsedAt }) => minute(lastUsedAt),
   });
+}
+
+interface Quota {
+  readonly limit: number;
+  readonly remaining: number;
+  readonly windowSeconds: number;
+  readonly outstanding: number;
+  readonly inShadow: boolean;
+  readonly passedInShadow: number;
+}
+
+/** What Workers hold may have been used or not: it counts as used. */
+function left({ limit, remaining, windowSeconds, outstanding, inShadow, passedInShadow }: Quota): string {
+  const more = outstanding > 0 ? `, at most ${outstanding} more` : "";
+  const shadow = inShadow ? `, in shadow, ${passedInShadow} passed` : "";
+  return `${remaining} of ${limit} in ${windowSeconds} s${more}${shadow}`;
 }
 
 async function* once<T>(page: T): AsyncGenerator<T> {

@@ -117,7 +117,7 @@ describe("an operator's day", () => {
       /^ID +NAME +STATE +LAST USED\n.*new name +active +-\n$/,
     );
     expect(await done(["usage", "day"])).toMatch(
-      /^KEY +NAME +LEFT +LAST USED\n.*new name +600 of 600 in 60 s/,
+      /^New posts left: 30 of 30 in 3600 s\nKEY +NAME +LEFT +LAST USED\n.*new name +600 of 600 in 60 s/,
     );
     const question = ["explain", "POST", "/public/v1/posts"];
     expect(await done(question, { env: { GATEWAY_KEY: rotated } })).toMatch(/outcome +forwarded\n$/);
@@ -154,6 +154,21 @@ describe("an operator's day", () => {
     expect(await done(["audit", "day", "--limit", "1"])).toMatch(
       /^AT +ACTOR +ACTION +ABOUT\n.*admin-token +key.c/,
     );
+  });
+
+  it("usage shows, as its result, what a limit in shadow let pass and what may be left besides", async () => {
+    const quota = { limit: 30, remaining: 10, windowSeconds: 3600, resetSeconds: 9 };
+    const posts = { ...quota, outstanding: 0, inShadow: true, passedInShadow: 7 };
+    const api = { ...quota, outstanding: 12, inShadow: false, passedInShadow: 0 };
+    const usage = { posts, keys: [{ id: "k", name: "n8n", api, lastUsedAt: null }] };
+    between.meddle = (_request, _body, response) => {
+      response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(usage));
+      return true;
+    };
+    const ran = await run(["usage", "day"], { env: environment(between.url) });
+    expect([ran.code, ran.stderr]).toEqual([0, ""]);
+    expect(ran.stdout).toContain("New posts left: 10 of 30 in 3600 s, in shadow, 7 passed\n");
+    expect(ran.stdout).toMatch(/\nk +n8n +10 of 30 in 3600 s, at most 12 more +-\n/);
   });
 
   it("a tenant is deleted only where it is confirmed", async () => {
