@@ -89,5 +89,11 @@ function render(rows: readonly (readonly string[])[]): string {
 export const minute = (time: string | null): string =>
   time === null ? "-" : `${time.slice(0, 16).replace("T", " ")}Z`;
 
-export const short = (text: string): string =>
-  text.length <= NAME_COLUMNS ? text : `${text.slice(0, NAME_COLUMNS - 1)}…`;
+/** To the second, for what has to be put in an order. */
+export const second = (time: string): string => `${time.slice(0, 19).replace("T", " ")}Z`;
+
+/** UTC. */
+export const day = (time: string | null): string => (time === null ? "-" : time.slice(0, 10));
+
+export const short = (text: string, columns = NAME_COLUMNS): string =>
+  text.length <= columns ? text : `${text.slice(0, columns - 1)}…`;

@@ -3,10 +3,13 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { SCOPES, type Scope } from "../../src/entitlement/scopes.ts";
 import { confirm } from "../ask.ts";
 import { ask, pages } from "../client.ts";
-import { fields, minute, print, printJson, printList, short, show, tell } from "../output.ts";
+import { day, fields, minute, print, printJson, printList, short, show, tell } from "../output.ts";
 import { count, examples, identifier, openSession, type Session, time } from "../session.ts";
 
 const ONCE = "\nThe new key is shown this once, alone on the standard output; all else goes to\nstderr.\n";
+
+/** Names are as long as the rest leaves them room. */
+const LISTED_NAME_COLUMNS = 20;
 
 export function addKeys(program: Command): void {
   const keys = program.command("keys").description("a tenant's keys");
@@ -33,8 +36,11 @@ function addLooks(keys: Command): void {
       );
       await printList(found, json, {
         ID: ({ id }) => short(id),
-        NAME: ({ name }) => short(name),
+        NAME: ({ name }) => short(name, LISTED_NAME_COLUMNS),
         STATE: ({ state }) => state,
+        // Without what most of them end in, for room; keys show and --json have them in full.
+        SCOPES: ({ scopes }) => scopes.map((scope) => scope.replace(":write", "")).join(" "),
+        EXPIRES: ({ expiresAt }) => day(expiresAt),
         "LAST USED": ({ lastUsedAt }) => minute(lastUsedAt),
       });
     });

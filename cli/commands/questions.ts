@@ -3,7 +3,7 @@ import { Argument, type Command } from "commander";
 import { readSecret } from "../ask.ts";
 import { ask, pages } from "../client.ts";
 import { EXIT } from "../failures.ts";
-import { colours, minute, print, printJson, printList, show } from "../output.ts";
+import { colours, print, printJson, printList, second, show } from "../output.ts";
 import { count, examples, identifier, openSession, openWithoutToken } from "../session.ts";
 
 const SECRET =
@@ -69,10 +69,13 @@ export function addQuestions(program: Command): void {
         return ask(api.tenants[":tenantId"].audit.$get({ param: { tenantId }, query }));
       }, limit);
       await printList(found, json, {
-        AT: ({ at }) => minute(at),
+        AT: ({ at }) => second(at),
         ACTOR: ({ actor }) => actor,
         ACTION: ({ action }) => action,
-        ABOUT: ({ tenantId: tenant, keyId }) => (keyId === null ? tenant : `${tenant}/${keyId}`),
+        ABOUT: ({ tenantId: tenant, keyId, after }) => {
+          const what = keyId === null ? tenant : `${tenant}/${keyId}`;
+          return typeof after?.["movedTo"] === "string" ? `${what} to ${after["movedTo"]}` : what;
+        },
       });
     });
   program

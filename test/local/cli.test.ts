@@ -114,7 +114,7 @@ describe("an operator's day", () => {
     }
     expect(await done(["keys", "rename", "day", id, "new name"])).toMatch(/name +new name\n/);
     expect(await done(["keys", "list", "day"])).toMatch(
-      /^ID +NAME +STATE +LAST USED\n.*new name +active +-\n$/,
+      /^ID +NAME +STATE +SCOPES +EXPIRES +LAST USED\n.*new name +active +read posts +- +-\n$/,
     );
     expect(await done(["usage", "day"])).toMatch(
       /^New posts left: 30 of 30 in 3600 s\nKEY +NAME +LEFT +LAST USED\n.*new name +600 of 600 in 60 s/,
@@ -152,8 +152,30 @@ describe("an operator's day", () => {
     const all = await values(["audit", "--limit", "3"]);
     expect(all.map(({ action }) => action)).toEqual(["key.create", "key.revoke", "key.enable"]);
     expect(await done(["audit", "day", "--limit", "1"])).toMatch(
-      /^AT +ACTOR +ACTION +ABOUT\n.*admin-token +key.c/,
+      /^AT +ACTOR +ACTION +ABOUT\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +admin-token +key.c/,
     );
+  });
+
+  it("the audit shows where a linked credential has gone", async () => {
+    const about = { at: "2026-11-24T12:34:56.789Z", actor: "admin-token", keyId: null, before: null };
+    const linked = { ...about, action: "tenant.link", tenantId: "unlinked-1", after: { movedTo: "day" } };
+    between.meddle = (_request, _body, response) => {
+      const page = { items: [linked], nextCursor: null };
+      response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(page));
+      return true;
+    };
+    expect(await done(["audit"], { env: environment(between.url) })).toMatch(
+      /2026-11-24 12:34:56Z +admin-token +tenant.link +unlinked-1 to day\n$/,
+    );
+  });
+
+  it("a list of keys with all that they may do and their ends fits a terminal of 105 columns", async () => {
+    const scopes = ["--scope", "read", "posts:write", "media:write", "channels:write"];
+    const end = ["--expires", "2999-01-31T00:00:00Z"];
+    await newKey("create", "day", "--name", "a name that is longer than it should be", ...scopes, ...end);
+    const lines = (await done(["keys", "list", "day"])).split("\n");
+    expect(lines.some((line) => / active +read posts media channels +2999-01-31 +-$/.test(line))).toBe(true);
+    expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(105);
   });
 
   it("usage shows, as its result, what a limit in shadow let pass and what may be left besides", async () => {
