@@ -43,6 +43,9 @@ Exit codes:
   130  an import was interrupted
 `;
 
+/** Also where the rest of the command line is not understood. */
+const isJsonWanted = process.argv.slice(2).includes("--json");
+
 const program = new Command("postiz-gateway")
   .description("Tenants and keys of a gateway in front of Postiz.")
   .version(manifest.version)
@@ -51,6 +54,11 @@ const program = new Command("postiz-gateway")
   .addHelpText("after", HELP)
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError("(--help shows what is allowed)")
+  .configureOutput(
+    isJsonWanted
+      ? { writeErr: () => {} }
+      : { outputError: (message, write) => write(`error: ${misuse(message)}`) },
+  )
   .exitOverride();
 for (const add of [addTenants, addTenantSettings, addKeys, addQuestions, addBulk]) add(program);
 
@@ -61,9 +69,23 @@ try {
 }
 
 function failed(error: unknown): number {
-  // It has been said already, by the parser.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.wrongUse;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return EXIT.done;
+    // Otherwise the parser has said it already, or shown its help.
+    const isHelp = error.code === "commander.help";
+    const detail = isHelp ? "No command was given; --help shows which there are." : misuse(error.message);
+    if (isJsonWanted) tell(describeFailure(new WrongUse(detail), true));
+    return EXIT.wrongUse;
+  }
   if (!(error instanceof WrongUse || error instanceof Refused || error instanceof Unreachable)) throw error;
   tell(describeFailure(error, program.opts<{ json?: boolean }>().json ?? false));
   return exitCodeOf(error);
+}
+
+/** What the parser says, in this program's words. */
+function misuse(message: string): string {
+  return message
+    .replace(/^error: /, "")
+    .replace(/^command-argument value '(.*)' is invalid for argument '(.+?)'\./s, "<$2> can't be '$1'.")
+    .replace(/^option '(--[\w-]+)[^']*' argument '(.*)' is invalid\./s, "$1 can't be '$2'.");
 }

@@ -245,6 +245,23 @@ describe("what goes wrong", () => {
     expect(ran.stderr).toContain(message);
   });
 
+  it.concurrent.each<[string, string[], string]>([
+    ["no command", ["--json"], "No command was given; --help shows which there are."],
+    ["half a command", ["keys", "--json"], "No command was given; --help shows which there are."],
+    ["an unknown command", ["--json", "tenant"], "unknown command 'tenant'\n(Did you mean tenants?)"],
+    [
+      "a bad id",
+      ["tenants", "show", "bad id", "--json"],
+      `<tenant> can't be 'bad id'. Allowed are 1 to 64 of A-Z, a-z, 0-9, "_" and "-".`,
+    ],
+    ["a missing option", ["keys", "create", "x", "--json"], "required option '--name <name>' not specified"],
+    ["no key", ["verify", "--json"], expect.stringContaining("No key was given") as unknown as string],
+  ])("%s is, with --json, one line of JSON on stderr", async (_, args, detail) => {
+    const ran = await run(args);
+    expect([ran.code, ran.stdout, ran.stderr.split("\n").length]).toEqual([2, "", 2]);
+    expect(JSON.parse(ran.stderr)).toEqual({ code: "wrong_use", detail });
+  });
+
   it("what the gateway refuses is 1, with its reason; with --json its problem details", async () => {
     const refused = await run(["tenants", "show", "nobody"]);
     expect([refused.code, refused.stdout]).toEqual([1, ""]);
