@@ -40,6 +40,10 @@ export function describeFailure(error: Error, json: boolean): string {
   if (json) return JSON.stringify(problem);
   const { title, detail, code, instance, errors = [] } = problem;
   const about = `(${code}, request ${instance.replace(/^urn:uuid:/, "")})`;
+  // The gateway says it as to any caller; this one presents nothing but the admin token.
+  if (problem.status === 401 && code === "key_unknown") {
+    return `The gateway does not know this admin token: allowed is its ADMIN_TOKEN, in GATEWAY_ADMIN_TOKEN ${about}`;
+  }
   if (errors.length === 0) return `${title}: ${detail} ${about}`;
   const fields = errors.map(({ field, message }) => `\n  ${field === "" ? "" : `${field}: `}${message}`);
   return `${title} ${about}${fields.join("")}`;

@@ -100,7 +100,7 @@ async function send(api: Api, lines: readonly Line[]): Promise<Answer[]> {
   const text = await response.text();
   const answers = text.split("\n").filter(Boolean);
   if (answers.length !== lines.length) {
-    throw new Unreachable(`${lines.length} lines were sent, ${answers.length} answered`);
+    throw new Unreachable(`${answers.length} of ${lines.length} lines were answered`);
   }
   return answers.map((answer, i): Answer => {
     const { result, reason } = JSON.parse(answer) as ImportResult;

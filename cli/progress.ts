@@ -38,18 +38,20 @@ export class Progress {
 
   /** `100,000 lines in 2:05, 800/s`. */
   summary(): string {
-    return `${number(this.#lines)} lines in ${duration(this.#seconds())}, ${number(this.#rate())}/s`;
+    const seconds = this.#seconds();
+    const taken = seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds);
+    return `${counted(this.#lines)} in ${taken}, ${number(this.#rate())}/s`;
   }
 
   #render(): string {
-    const counted = `${number(this.#lines)} lines  ${number(this.#rate())}/s`;
+    const sofar = `${counted(this.#lines)}  ${number(this.#rate())}/s`;
     const total = this.#totalBytes();
-    if (total === null || total <= 0) return counted;
+    if (total === null || total <= 0) return sofar;
     const share = Math.min(this.#bytes / total, 1);
     const filled = Math.round(share * BAR_COLUMNS);
     const bar = `${"#".repeat(filled)}${".".repeat(BAR_COLUMNS - filled)}`;
     const left = share === 0 ? "" : `  ${duration((this.#seconds() * (1 - share)) / share)} left`;
-    return `[${bar}] ${String(Math.floor(share * 100)).padStart(3)} %  ${counted}${left}`;
+    return `[${bar}] ${String(Math.floor(share * 100)).padStart(3)} %  ${sofar}${left}`;
   }
 
   #seconds(): number {
@@ -62,6 +64,8 @@ export class Progress {
 }
 
 export const number = (value: number): string => Math.round(value).toLocaleString("en-US");
+
+export const counted = (lines: number): string => `${number(lines)} ${lines === 1 ? "line" : "lines"}`;
 
 function duration(seconds: number): string {
   const whole = Math.round(seconds);

@@ -7,7 +7,7 @@ import { describeFailure, EXIT, exitCodeOf, Unreachable, WrongUse } from "../fai
 import { bringAll, type Round } from "../import.ts";
 import { LineReader } from "../lines.ts";
 import { colours, print, tell } from "../output.ts";
-import { number, Progress } from "../progress.ts";
+import { counted, number, Progress } from "../progress.ts";
 import { count, examples, isScript, openSession, type Session } from "../session.ts";
 
 const ABOUT_IMPORT = `
@@ -17,6 +17,8 @@ its SHA-256 than itself), its Postiz key. A tenant's lines are taken in order.
   {"type":"tenant","id":"example","name":"Example Ltd"}
   {"type":"subscription","tenantId":"example","status":"active","tier":"PRO"}
   {"type":"api_key","tenantId":"example","digest":"…","keyId":"postiz"}
+  {"type":"token","tenantId":"example","digest":"…"}
+  {"type":"origin_key","tenantId":"example","key":"…"}
 
 Bringing the same again changes nothing, so an import that was interrupted can
 be run again; it also says from which line on. Rejected lines are named on
@@ -70,7 +72,7 @@ async function importFile(name: string, { fromLine = 1 }: ImportOptions, command
     progress.clear();
     if (input.readableEnded && fromLine > 1 && reader.linesRead < fromLine) {
       throw new WrongUse(
-        `--from-line is ${fromLine}, but there are no more than ${number(reader.linesRead)} lines: nothing was imported.`,
+        `--from-line is ${fromLine}, but the input ends after ${counted(reader.linesRead)}: nothing was imported.`,
       );
     }
     sum(progress, counts);
@@ -112,14 +114,20 @@ async function importLines(
   const { yellow } = colours(process.stderr);
   const counts = { created: 0, updated: 0, unchanged: 0, rejected: 0 };
   let last: Round | null = null;
+  let told = { reason: "", untilMs: 0 };
   const watcher = {
     answered: (lines: readonly { readonly bytes: number }[]) =>
       progress.advance(
         lines.length,
         lines.reduce((sum, { bytes }) => sum + bytes, 0),
       ),
-    waiting: (reason: string, seconds: number) =>
-      progress.note(yellow(`${reason.replace(/\.$/, "")}; again in ${seconds} s`)),
+    waiting: (reason: string, seconds: number) => {
+      const nowMs = performance.now();
+      // All that are under way may wait for the same.
+      if (reason === told.reason && nowMs < told.untilMs) return;
+      told = { reason, untilMs: nowMs + seconds * 1_000 };
+      progress.note(yellow(`${reason.replace(/\.$/, "")}; again in ${seconds} s`));
+    },
   };
   for await (const round of bringAll(api, untilStopped(reader, signal), signal, watcher)) {
     last = round;

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { ROOT } from "../../local/project.ts";
+import { importLine } from "../../src/admin/schemas.ts";
 import { BRING_AGAIN } from "../../src/authority/import-rules.ts";
 import { type Between, startBetween } from "../support/between.ts";
 import { BUNDLE, digest, importLines, type Ran, type RunOptions, startCli } from "../support/cli.ts";
@@ -237,7 +238,7 @@ describe("what goes wrong", () => {
       "a line past the end",
       ["import", "-", "--from-line", "4"],
       { input: "{}\n\n{}" },
-      "no more than 3 lines: nothing was imported",
+      "the input ends after 3 lines: nothing was imported",
     ],
   ])("%s is wrong use: 2, and what is allowed", async (_, args, options, message) => {
     const ran = await run(args, options);
@@ -270,7 +271,10 @@ describe("what goes wrong", () => {
     expect(json.code).toBe(1);
     expect(JSON.parse(json.stderr)).toMatchObject({ code: "invalid", errors: [{ field: "name" }] });
     const stranger = await run(["tenants", "list"], { env: { GATEWAY_ADMIN_TOKEN: "wrong" } });
-    expect([stranger.code, stranger.stderr]).toEqual([1, expect.stringContaining("key_unknown")]);
+    expect([stranger.code, stranger.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^The gateway does not know this admin token: .*\(key_unknown, request /),
+    ]);
   });
 
   it.each<[string, (response: ServerResponse) => void, string]>([
@@ -321,6 +325,8 @@ describe("help", () => {
       const help = await done([...command, "--help"], { env: { GATEWAY_ADMIN_TOKEN: "" } });
       expect(top).toContain(`\n  ${command[0]} `);
       expect(help).toMatch(/\nExamples:\n {2}\S/);
+      const types = command[0] === "import" ? importLine.options.map(({ shape }) => shape.type.value) : [];
+      for (const type of types) expect(help).toContain(`{"type":"${type}"`);
       expect(help).not.toMatch(/--[\w-]*(token|secret|key|password)[\w-]* </);
       expect(help).not.toMatch(/pgw_\w|pos_\w|[0-9a-f]{40}/);
       expect(Math.max(...help.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(80);
@@ -404,8 +410,21 @@ describe("many at once", { timeout: 120_000 }, () => {
     const forPeople = await run(["import", "-"], { input: "{\n" });
     expect([forPeople.code, forPeople.stderr]).toEqual([
       1,
-      expect.stringContaining("line 1: this is no JSON\n"),
+      expect.stringMatching(/^line 1: this is no JSON\n1 line in \d\.\d s, /),
     ]);
+  });
+
+  it("what all calls under way wait for is said once", async () => {
+    const file = fileOf("wait.ndjson", importLines("wait-", 8, 8));
+    let calls = 0;
+    between.meddle = ({ url }, _body, response) => {
+      if (!url?.endsWith("/import") || ++calls > 4) return false;
+      refuse(response, 503, "2");
+      return true;
+    };
+    const ran = await run(["import", file], { env: environment(between.url) });
+    expect([ran.code, calls]).toEqual([0, 8]);
+    expect(ran.stderr.match(/later; again in 2 s\n/g)).toHaveLength(1);
   });
 
   it("what has no answer yet is brought again: after a broken connection, a silent authority, 429, 503", async () => {
