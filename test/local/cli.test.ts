@@ -1,9 +1,9 @@
 /** `postiz-gateway` as its users run it, against the gateway as it is deployed. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { ROOT } from "../../local/project.ts";
@@ -337,6 +337,21 @@ describe("help", () => {
   it("says how a question ends: explain with 0 whatever it answers, verify with 1 where Postiz would have to say", async () => {
     expect(await done(["explain", "--help"])).toContain("ends with 0 whatever the outcome is");
     expect(await done(["verify", "--help"])).toContain("introspection_required is neither good nor bad yet");
+  });
+
+  it("the package has the licence of all that is built into the program", () => {
+    const [packed] = JSON.parse(
+      execFileSync("npm", ["pack", "--dry-run", "--json"], { cwd: ROOT, encoding: "utf8" }),
+    );
+    const files = packed.files.map(({ path }: { path: string }) => path);
+    expect(files).toContain("dist/cli/NOTICES.txt");
+    const notices = readFileSync(join(dirname(BUNDLE), "NOTICES.txt"), "utf8");
+    const origins = readFileSync(BUNDLE, "utf8").matchAll(
+      /^\/\/ .*node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm,
+    );
+    const names = [...new Set([...origins].map(([, name = ""]) => name))];
+    expect(names).toContain("commander");
+    for (const name of names) expect(notices).toMatch(new RegExp(`\n${name} \\d[^]*?copyright`, "i"));
   });
 
   it("works from the repository, and nothing else is on the standard output", () => {
