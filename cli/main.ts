@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `postiz-gateway`: the admin API as commands. */
+/** `postiz-gateway`: commands for the admin API. */
 import { Command, CommanderError } from "commander";
 import manifest from "../package.json" with { type: "json" };
 import { addBulk } from "./commands/bulk.ts";
