@@ -99,11 +99,12 @@ function conclude(served: Served, event: EventDraft, { record }: Isolate, waitUn
   }
   const { answer, bytesIn } = served;
   const { status } = answer.response;
-  const recorded = answer.ended.then((end) => {
+  const tell = (end: RelayEnd) => {
     const ending = { status, ...endingOf(end), bytesIn: bytesIn(), bytesOut: end.bytes };
     record(event.toEvent(ending), waitUntil);
-  });
-  waitUntil(recorded);
+  };
+  if (answer.ended instanceof Promise) waitUntil(answer.ended.then(tell));
+  else tell(answer.ended);
   return answer.response;
 }
 

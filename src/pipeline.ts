@@ -84,7 +84,6 @@ async function serveProtected(passage: Passage, route: ProtectedRoute): Promise<
   }
   const about = refusalOf(origin.value);
   if (about === "credential" && principal.originKey !== null) {
-    await origin.value.response.body?.cancel();
     // The next request is to hear of a new one at once.
     deps.leases.forget(credential.value);
     const detail = "Postiz refused the tenant's own key: give the gateway the current one";

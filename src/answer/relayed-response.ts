@@ -8,8 +8,8 @@ import { bearerChallenge } from "./challenge.ts";
 
 export interface RelayedAnswer {
   readonly response: Response;
-  /** How the body ended; never rejects. */
-  readonly ended: Promise<RelayEnd>;
+  /** How the body ended, at once where it has come whole; never rejects. */
+  readonly ended: RelayEnd | Promise<RelayEnd>;
 }
 
 /** Connection-level fields (RFC 9110 §7.6.1) that the runtime itself lets through. */
@@ -54,7 +54,7 @@ export function relayAnswer(
 }
 
 function whole(origin: Response, body: Uint8Array | null): RelayedAnswer {
-  const ended = Promise.resolve({ bytes: body?.byteLength ?? 0, outcome: "complete" } as const);
+  const ended: RelayEnd = { bytes: body?.byteLength ?? 0, outcome: "complete" };
   return { response: endToEnd(origin, body), ended };
 }
 

@@ -30,6 +30,8 @@ export interface OriginAnswer {
 
 /** Postiz's refusals of a credential are shorter. */
 export const MAX_REFUSAL_BYTES = 256;
+/** What one read may bring of an answer; what is longer is streamed. */
+const MAX_HEAD_BYTES = 16_384;
 
 interface AnswerBody {
   readonly stream: ReadableStream<Uint8Array>;
@@ -113,15 +115,18 @@ async function beginBody(
   if (length === null || length === 0) return { stream, length, head: null };
   if (!strict) watch.start();
   const enough = status === 401 && length <= MAX_REFUSAL_BYTES ? length : 1;
-  const reader = stream.getReader();
+  // Into a buffer of its size: the runtime would make one of its own, and copy.
+  const reader = stream.getReader({ mode: "byob" });
   let head = new Uint8Array();
   while (head.byteLength < enough) {
-    const { value } = await reader.read();
-    if (value === undefined)
+    const room = new Uint8Array(Math.min(length - head.byteLength, MAX_HEAD_BYTES));
+    const { value } = await reader.read(room);
+    if (value === undefined || value.byteLength === 0)
       throw new Error(`the body ended after ${head.byteLength} of its ${length} bytes`);
     head = head.byteLength === 0 ? value : new Uint8Array([...head, ...value]);
   }
-  reader.releaseLock();
+  // Of a whole body nobody wants more, and letting go makes the runtime put an error together.
+  if (head.byteLength < length) reader.releaseLock();
   return { stream, length, head };
 }
 
