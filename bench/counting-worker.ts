@@ -57,7 +57,7 @@ function countingEnv(env: Env): Env {
     }),
     ...(EVENT_STORE && {
       EVENT_STORE: intercept(EVENT_STORE, (_, [events]) => {
-        counts.points += (events as readonly unknown[]).length;
+        counts.points += (JSON.parse(String(events)) as readonly unknown[]).length;
       }),
     }),
   };

@@ -1,6 +1,6 @@
 /** Events for bare workerd, which has no Analytics Engine to speak of: kept in SQLite, the oldest deleted in time. */
 import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
-import type { GatewayEvent } from "../src/telemetry/event.ts";
+import type { EventStore } from "../src/telemetry/event-batch.ts";
 
 interface EventsEnv {
   readonly LOG: DurableObjectNamespace<EventLog>;
@@ -9,9 +9,9 @@ interface EventsEnv {
 const KEPT = 1_000_000;
 
 /** What the gateway calls. */
-export default class Events extends WorkerEntrypoint<EventsEnv> {
-  async append(events: readonly GatewayEvent[]): Promise<void> {
-    await this.env.LOG.getByName("events").append(events.map((event) => JSON.stringify(event)));
+export default class Events extends WorkerEntrypoint<EventsEnv> implements EventStore {
+  async append(events: string): Promise<void> {
+    await this.env.LOG.getByName("events").append(events);
   }
 }
 
@@ -25,8 +25,8 @@ export class EventLog extends DurableObject<EventsEnv> {
     );
   }
 
-  append(lines: readonly string[]): void {
-    for (const line of lines) this.#sql.exec("INSERT INTO event (json) VALUES (?)", line);
+  append(events: string): void {
+    this.#sql.exec("INSERT INTO event (json) SELECT value FROM json_each(?)", events);
     this.#sql.exec("DELETE FROM event WHERE id <= (SELECT MAX(id) FROM event) - ?", KEPT);
   }
 }

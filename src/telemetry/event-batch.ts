@@ -5,7 +5,8 @@ import type { GatewayEvent } from "./event.ts";
 
 /** A Worker that keeps events, where there is no Analytics Engine. */
 export interface EventStore {
-  append(events: readonly GatewayEvent[]): Promise<void>;
+  /** `events`: a JSON array of them. Text is cheap between Workers; objects are taken apart and put together again. */
+  append(events: string): Promise<void>;
 }
 
 const MAX_EVENTS = 200;
@@ -37,7 +38,7 @@ export class EventBatch {
     this.#waiting = [];
     if (events.length === 0) return;
     try {
-      await this.#store.append(events);
+      await this.#store.append(JSON.stringify(events));
     } catch (error) {
       console.error(
         JSON.stringify({ event: "telemetry_failed", events: events.length, error: String(error) }),
