@@ -1,6 +1,5 @@
 /** The rows of a tenant and of its keys: the truth that the rest of the authority decides on. */
 import { LRUCache } from "lru-cache";
-import { nanoid } from "nanoid";
 import type { Scope } from "../entitlement/scopes.ts";
 import {
   type Subscription,
@@ -109,8 +108,7 @@ const KEY_COLUMNS =
 /** Rows are remembered as they were read last, and forgotten when they are written: nobody else writes them. */
 export class Registry {
   readonly #sql: SqlStorage;
-  readonly #awakening = nanoid();
-  #changes = 0;
+  #epoch: string | null = null;
   #tenant: Tenant | null = null;
   readonly #keys = new LRUCache<string, Key>({ max: MAX_REMEMBERED_KEYS });
   readonly #lastUseWritten = new LRUCache<string, number>({ max: MAX_REMEMBERED_KEYS });
@@ -120,16 +118,21 @@ export class Registry {
   }
 
   /**
-   * The state of the tenant and its keys: another one after any change, and after the object has left memory, so that it need
-   * not be stored. What an isolate has learnt holds as long as it is the same.
+   * The state of the tenant and its keys: another one after any change. What an isolate has learnt holds as long as it is
+   * the same. Kept by the tables themselves.
    */
   get epoch(): string {
-    return `${this.#awakening}.${this.#changes}`;
+    if (this.#epoch === null) {
+      const { id, changes } = this.#sql.exec<{ id: string; changes: number }>("SELECT * FROM epoch").one();
+      this.#epoch = `${id}.${changes}`;
+    }
+    return this.#epoch;
   }
 
   /** Something has changed that is not in these rows, but that decisions rest on. */
   touch(): void {
-    this.#changes++;
+    this.#epoch = null;
+    this.#sql.exec("UPDATE epoch SET changes = changes + 1");
   }
 
   tenant(): Tenant | null {
@@ -139,7 +142,7 @@ export class Registry {
 
   /** After a transaction that was rolled back, what was read in it never was. */
   forget(): void {
-    this.touch();
+    this.#epoch = null;
     this.#tenant = null;
     this.#keys.clear();
     this.#lastUseWritten.clear();
@@ -167,7 +170,7 @@ export class Registry {
 
   /** Names every column it sets, so that those of a later version keep what they hold. */
   putTenant(tenant: Tenant): void {
-    this.touch();
+    this.#epoch = null;
     this.#tenant = null;
     this.#sql.exec(
       `INSERT INTO tenant (id, name, status, subscription_status, current_period_end_ms, tier, limits, allowed_hosts,
@@ -231,14 +234,14 @@ export class Registry {
   }
 
   dropKey(digest: string): void {
-    this.touch();
+    this.#epoch = null;
     this.#keys.delete(digest);
     this.#sql.exec("DELETE FROM key WHERE digest = ?", digest);
   }
 
   /** What people called them, and where and when they were used; digests and tombstones stay. */
   scrubKeys(): void {
-    this.touch();
+    this.#epoch = null;
     this.#keys.clear();
     this.#sql.exec(
       `UPDATE key SET name = '', hint = '', scopes = '[]', allowed_networks = '[]', limits = '{}',
@@ -247,7 +250,7 @@ export class Registry {
   }
 
   putKey(key: Key): void {
-    this.touch();
+    this.#epoch = null;
     this.#keys.delete(key.digest);
     this.#sql.exec(
       `INSERT INTO key (${KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

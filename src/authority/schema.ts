@@ -118,6 +118,15 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
   `-- Until when isolates may decide by themselves: one row.
    CREATE TABLE latest_deadline (until_ms INTEGER NOT NULL);
    INSERT INTO latest_deadline SELECT COALESCE(MAX(usable_until_ms), 0) FROM grant_log;`,
+  `-- Another one after any change that decisions rest on, by whatever version it is made: one row.
+   CREATE TABLE epoch (id TEXT NOT NULL, changes INTEGER NOT NULL);
+   INSERT INTO epoch VALUES (lower(hex(randomblob(8))), 0);
+   CREATE TRIGGER tenant_made AFTER INSERT ON tenant BEGIN UPDATE epoch SET changes = changes + 1; END;
+   CREATE TRIGGER tenant_changed AFTER UPDATE ON tenant BEGIN UPDATE epoch SET changes = changes + 1; END;
+   CREATE TRIGGER key_changed
+     AFTER UPDATE OF key_id, kind, state, scopes, allowed_networks, expires_at_ms, superseded, limits, generation
+     ON key BEGIN UPDATE epoch SET changes = changes + 1; END;
+   CREATE TRIGGER key_dropped AFTER DELETE ON key BEGIN UPDATE epoch SET changes = changes + 1; END;`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

@@ -123,6 +123,17 @@ describe("on a lease", () => {
     expect(world.authorityCalls - before).toBe(1);
   });
 
+  it("what is known outlasts the object's leaving memory", async () => {
+    const world = await acme({}, 1_000_000, 20);
+    const isolate = world.isolate();
+    for (let i = 0; i < 20; i++) await ask(world, isolate, keyOf(i));
+    await world.pass(LEASE_MS);
+    world.evict(ACME);
+    const before = world.authorityCalls;
+    for (let i = 0; i < 20; i++) expect((await ask(world, isolate, keyOf(i))).is).toBe("granted");
+    expect(world.authorityCalls - before).toBe(1);
+  });
+
   it("a change of one key is heard by the next ask, whichever key it is about", async () => {
     const world = await acme({}, 600, 2);
     const isolate = world.isolate();

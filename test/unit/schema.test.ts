@@ -72,6 +72,7 @@ describe("a tenant's database", () => {
       tier: "PRO",
     });
     registry.putKey({ ...KEY, kind: "gateway_key", state: "active", scopes: ["read"] });
+    const { epoch } = registry;
     // As the version before writes a change.
     storage.sql.exec("UPDATE tenant SET subscription_status = 'active'");
     storage.sql.exec(
@@ -79,6 +80,11 @@ describe("a tenant's database", () => {
       ...[DIGEST, "k1", "gateway_key", "revoked", null, "{}", 4],
     );
     const reopened = new Registry(storage.sql);
+    // What isolates have learnt before no longer holds, although that version knows nothing of leases.
+    expect(reopened.epoch).not.toBe(epoch);
+    const settled = reopened.epoch;
+    reopened.noteUse(DIGEST, { atMs: 1_790_000_000_000, country: "DE" });
+    expect(new Registry(storage.sql).epoch).toBe(settled);
     expect(reopened.tenant()).toMatchObject({ subscription: { status: "active" }, tier: "PRO" });
     expect(reopened.key(DIGEST)).toMatchObject({ state: "revoked", scopes: ["read"], generation: 4 });
   });
