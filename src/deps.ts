@@ -1,6 +1,6 @@
 /** Composition root: the only file that turns bindings into what the pipeline works with. */
 import { AuthorityClient } from "./authority/client.ts";
-import { isolateClock, type SteadyClock } from "./clock.ts";
+import { SteadyClock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import type { Env } from "./env.ts";
 import { Inquiries } from "./introspection/inquiries.ts";
@@ -22,7 +22,7 @@ export interface Deps extends Authenticator {
 }
 
 /** `clock`: one for each isolate. */
-export function compose(env: Env, config: Config, clock: SteadyClock = isolateClock): Deps {
+export function compose(env: Env, config: Config, clock = new SteadyClock()): Deps {
   const nowMs = () => clock.nowMs();
   const { ORIGIN } = env;
   const { introspectionTimeoutMs } = config;

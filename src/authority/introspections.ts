@@ -37,7 +37,7 @@ type Usability =
 
 export interface Recorded {
   readonly counts: boolean;
-  /** It says something else than before. */
+  /** What was decided on before does not hold. */
   readonly flipped: boolean;
   /** KV is to hear of it. */
   readonly mirror: boolean;
@@ -129,8 +129,9 @@ export class Introspections {
     }
     if (testimony.generation !== generation)
       return { counts: false, flipped: false, mirror: false, generation };
-    const flipped = row.active !== Number(active);
-    const mirror = flipped || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
+    // On a first yes nothing has rested yet, and keys are good without one.
+    const flipped = active ? row.active === 0 : row.active !== 0;
+    const mirror = row.active !== Number(active) || nowMs - row.mirrored_at_ms > MIRROR_EVERY_MS;
     const refusals = active ? 0 : row.refusals + 1;
     const pauseMs = Math.min(REFUSED_PAUSE_MIN_MS * 2 ** (refusals - 1), REFUSED_PAUSE_MAX_MS);
     this.#write(digest, {

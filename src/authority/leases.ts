@@ -107,7 +107,9 @@ export class Leases {
     if (ask.wish === undefined || rule.leaseTtlMs === 0) return grant;
     const forMs = this.#rate.stretch(rule.leaseTtlMs, rule.leaseTtlMaxMs, nowMs);
     const lease = leaseOn(decision, this.#registry.epoch, forMs, nowMs);
-    const usableForMs = Math.min(forMs, lease.endsInMs ?? forMs);
+    // One that is used at once counts from within its own short time.
+    const isHeld = decision.tokensUntilMs === 0;
+    const usableForMs = Math.min(forMs, lease.endsInMs ?? forMs, isHeld ? forMs : lease.tokensForMs);
     return { ...grant, usableForMs, lease };
   }
 

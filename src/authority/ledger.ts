@@ -83,6 +83,12 @@ export class Ledger {
     this.#sql = sql;
   }
 
+  /** After a transaction that was rolled back, what was read or raised in it never was. */
+  forget(): void {
+    this.#windows.clear();
+    this.#deadlineMs = null;
+  }
+
   /** What an ask would find, without asking. */
   look(policy: Policy, partition: string, nowMs: number): TokenAnswer {
     const { available, resetMs, retryAfterMs } = this.#window(policy.name, partition, nowMs).at(

@@ -105,6 +105,7 @@ export class Linking {
   ): void {
     this.#ledger.takeOver(counted, keyId);
     if (introspection !== null) this.#introspections.takeOver(digest, introspection);
+    this.#registry.touch();
   }
 }
 

@@ -83,6 +83,7 @@ export interface ImportedKey {
 
 export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
+  readonly #ledger: Ledger;
   readonly #leases: Leases;
   readonly #introspections: Introspections;
   readonly #outbox: Outbox;
@@ -107,8 +108,8 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#originKeys = new OriginKeys(this.#registry);
     this.#audit = new Audit(sql);
     this.#teller = new Teller(env, this.#registry, this.#audit, steadyNowMs);
-    const ledger = new Ledger(sql);
-    this.#leases = new Leases(this.#registry, ledger, this.#introspections, this.#originKeys);
+    this.#ledger = new Ledger(sql);
+    this.#leases = new Leases(this.#registry, this.#ledger, this.#introspections, this.#originKeys);
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
     this.#ring = new KeyRing(this.#registry, this.#outbox);
     this.#introspectionOutbox = new Outbox(
@@ -125,7 +126,13 @@ export class TenantAuthority extends DurableObject<Env> {
       this.#audit,
       this.#directoryOutbox,
     );
-    this.#linking = new Linking(this.#registry, ledger, this.#introspections, this.#outbox, this.#audit);
+    this.#linking = new Linking(
+      this.#registry,
+      this.#ledger,
+      this.#introspections,
+      this.#outbox,
+      this.#audit,
+    );
     this.#importing = new Importing(env, {
       registry: this.#registry,
       writer: new ImportWriter(
@@ -557,6 +564,7 @@ export class TenantAuthority extends DurableObject<Env> {
       return this.ctx.storage.transactionSync(work);
     } catch (error) {
       this.#registry.forget();
+      this.#ledger.forget();
       throw error;
     }
   }

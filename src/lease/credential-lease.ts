@@ -6,8 +6,8 @@ import type { CredentialClaim } from "../authority/claim.ts";
 import { DEGRADED_FOR_MS, type Done, type Grant, type Verdict } from "../authority/protocol.ts";
 import { isEntitled, type SubscriptionRule } from "../entitlement/subscription.ts";
 import { beyond, type Terms, type Use } from "../entitlement/terms.ts";
-import { POLICIES, type PolicyName } from "../quota/policy.ts";
-import type { TenantLease } from "./tenant-lease.ts";
+import { POLICIES, type PolicyName, type Quota } from "../quota/policy.ts";
+import { RENEW_FROM, type TenantLease } from "./tenant-lease.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** What a request asks, and where it comes from. */
@@ -15,9 +15,13 @@ export interface Question extends Use {
   readonly policy: PolicyName;
 }
 
+const ENTRY_BYTES = 1_500;
+const TERM_BYTES = 150;
 /** Tokens for a credential that nobody has seen in use yet. */
 export const FIRST_WISH = 4;
 const MAX_WISH = 1_000_000;
+/** Between two asks in the background about one credential. */
+const PAUSE_MS = 250;
 /** More than is expected, lest the next ask come early. */
 const SURPLUS = 1.5;
 /** Accounts that are still to be rendered; the oldest is let go of, and counts until its time has come. */
@@ -49,6 +53,7 @@ export class CredentialLease {
   #newest: TokenBucket | null = null;
   readonly #refused = new Map<PolicyName, Refused>();
   #done: Done[] = [];
+  #heardAtMs = 0;
   /** What is left of the limit while the authority can't be asked. */
   #degradedLeft: number | null = null;
 
@@ -59,9 +64,10 @@ export class CredentialLease {
   /** As the authority would; null where it has to be asked. What is refused uses nothing up. */
   answer(question: Question, tenant: TenantLease, rule: SubscriptionRule, nowMs: number): Grant | null {
     const refused = this.#refused.get(question.policy);
-    if (refused !== undefined && nowMs < refused.untilMs && tenant.covers(refused.epoch, nowMs)) {
-      return since(refused, nowMs);
-    }
+    // That there is no more to be had says nothing about what is in hand.
+    const isSpared = refused?.grant.verdict === "rate_limited" && this.#hasTokens(question.policy, nowMs);
+    const stands = refused !== undefined && nowMs < refused.untilMs && tenant.covers(refused.epoch, nowMs);
+    if (stands && !isSpared) return since(refused, nowMs);
     const granted = this.#granted;
     if (granted === null || nowMs >= granted.endsAtMs || !tenant.covers(granted.epoch, nowMs)) return null;
     const why = this.#whyNot(question, granted, rule, nowMs);
@@ -89,10 +95,20 @@ export class CredentialLease {
     return granted.grant;
   }
 
+  /** About how many bytes it takes, without its credential. */
+  get bytes(): number {
+    const { allowedNetworks = [], allowedHosts = [] } = this.#granted?.terms ?? {};
+    return ENTRY_BYTES + TERM_BYTES * (allowedNetworks.length + allowedHosts.length);
+  }
+
   isRenewalDue(tenant: TenantLease, nowMs: number): boolean {
     if (tenant.isBeingRenewed(nowMs) || tenant.isSilent(nowMs)) return false;
-    const isLate = this.#granted !== null && nowMs >= this.#granted.renewAtMs;
-    return isLate || tenant.isRenewalDue(nowMs) || (this.#newest?.isRunningOut(nowMs) ?? false);
+    if (tenant.isRenewalDue(nowMs)) return true;
+    const granted = this.#granted;
+    // What was answered a moment ago would be answered again.
+    if (granted === null || nowMs - this.#heardAtMs < PAUSE_MS || !tenant.covers(granted.epoch, nowMs))
+      return false;
+    return nowMs >= granted.renewAtMs || (this.#newest?.isRunningOut(nowMs) ?? false);
   }
 
   /** Tokens to ask for, so that they last for `forMs`. */
@@ -119,23 +135,31 @@ export class CredentialLease {
   learn(grant: Grant, policy: PolicyName, nonce: string, askedAtMs: number, nowMs: number): boolean {
     const { lease, quota, tokens, refresh: _, wouldHaveBeen, ...lasting } = grant;
     if (lease === undefined) return false;
+    this.#heardAtMs = nowMs;
     this.#degradedLeft = null;
     if (lease.refusedForMs > 0) {
       const untilMs = askedAtMs + lease.refusedForMs;
       this.#refused.set(policy, { grant, epoch: lease.epoch, atMs: askedAtMs, untilMs });
     } else this.#refused.delete(policy);
-    if (lease.terms === null) return false;
+    if (lease.terms === null) {
+      // Of the credential itself, not of one request of it.
+      if (lease.refusedForMs > 0) this.#granted = null;
+      return false;
+    }
+    const isCounted = POLICIES[policy].countedByOrigin;
     const after = (ms: number | null) => (ms === null ? Number.POSITIVE_INFINITY : askedAtMs + ms);
     this.#granted = {
       // What was said to one request beyond its terms is not what is said to the next.
-      grant: { ...lasting, verdict: "granted", quota, tokens: 1 },
+      grant: { ...lasting, verdict: "granted", quota: isCounted ? this.#quota() : quota, tokens: 1 },
       terms: lease.terms,
       epoch: lease.epoch,
       endsAtMs: after(lease.endsInMs),
-      renewAtMs: after(lease.renewInMs),
+      renewAtMs: after(lease.renewInMs === null ? null : Math.max(lease.renewInMs, RENEW_FROM * lease.forMs)),
     };
-    const isSingle = POLICIES[policy].countedByOrigin || wouldHaveBeen !== undefined;
-    if (isSingle || tokens === 0 || quota === null) return false;
+    if (isCounted || quota === null) return false;
+    // Tokens of another limit are not what may be used now.
+    if (this.#newest !== null && this.#newest.limit !== quota.policy.limit) this.#giveUp();
+    if (wouldHaveBeen !== undefined || tokens === 0) return false;
     this.#retire(nowMs);
     this.#newest = new TokenBucket(nonce, tokens, quota, askedAtMs, askedAtMs + lease.tokensForMs);
     this.#buckets.push(this.#newest);
@@ -150,6 +174,19 @@ export class CredentialLease {
   ): Verdict | null {
     if (!isEntitled(grant.subscription, rule, nowMs)) return "subscription_inactive";
     return beyond(terms, this.claim.tenantId, question);
+  }
+
+  #quota(): Quota | null {
+    return this.#granted?.grant.quota ?? null;
+  }
+
+  #hasTokens(policy: PolicyName, nowMs: number): boolean {
+    return !POLICIES[policy].countedByOrigin && this.#current(nowMs) !== undefined;
+  }
+
+  #giveUp(): void {
+    for (const bucket of this.#buckets.splice(0)) this.#done.push(bucket.done());
+    this.#newest = null;
   }
 
   #current(nowMs: number): TokenBucket | undefined {

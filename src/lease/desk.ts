@@ -31,12 +31,12 @@ export interface Decided {
   readonly grant: Grant;
   /** Without the authority, which did not answer. */
   readonly degraded: boolean;
+  /** Whose the credential is, where that was known before; null: as it was asked. */
+  readonly claim: CredentialClaim | null;
 }
 
 const MAX_CREDENTIALS = 12_000;
 const MAX_BYTES = 24_000_000;
-/** Of one entry, without the credential. */
-const ENTRY_BYTES = 1_500;
 const MAX_TENANTS = 12_000;
 /** An authority that has not answered is not asked by everybody again at once. */
 const SILENT_MS = 1_000;
@@ -44,7 +44,7 @@ const SILENT_MS = 1_000;
 const WISH_FOR_MS = 5_000;
 
 interface Asking {
-  readonly answered: Promise<unknown>;
+  readonly answered: Promise<Grant | null>;
   readonly begunAtMs: number;
 }
 
@@ -56,7 +56,7 @@ export class LeaseDesk {
   readonly #credentials = new LRUCache<string, CredentialLease>({
     max: MAX_CREDENTIALS,
     maxSize: MAX_BYTES,
-    sizeCalculation: (_, secret) => ENTRY_BYTES + 2 * secret.length,
+    sizeCalculation: ({ bytes }, secret) => bytes + 2 * secret.length,
   });
   readonly #tenants = new LRUCache<Tag, TenantLease>({ max: MAX_TENANTS });
   readonly #asking = new Map<string, Asking>();
@@ -101,10 +101,14 @@ export class LeaseDesk {
     for (let other = another(); other !== undefined; other = another()) {
       const leftMs = untilMs - this.#nowMs();
       if (leftMs <= 0) break;
-      await within(leftMs, other.answered).catch(() => {});
+      const heard = await within(leftMs, other.answered).catch(() => null);
       const lease = this.recall(credential);
       const grant = lease === undefined ? null : this.answer(lease, question);
-      if (grant !== null) return { grant, degraded: false };
+      if (lease !== undefined && grant !== null) return { grant, degraded: false, claim: lease.claim };
+      // Whoever has waited in vain for an answer has had its time; one that is for one request only helps no other.
+      if (heard === null) return lease === undefined ? null : this.#degraded(lease, question);
+      if (heard.lease === undefined || heard.verdict !== "granted" || heard.wouldHaveBeen !== undefined)
+        break;
     }
     const known = this.recall(credential);
     const goesOn = known && this.#tenant(holding.tag).isSilent(this.#nowMs());
@@ -112,7 +116,7 @@ export class LeaseDesk {
     if (degraded !== null) return degraded;
     const wish = Math.max(1, known?.wish(WISH_FOR_MS, this.#nowMs()) ?? FIRST_WISH);
     const grant = await this.#askNow(credential, holding, question, occasion, wish);
-    if (grant !== null) return { grant, degraded: false };
+    if (grant !== null) return { grant, degraded: false, claim: null };
     return known === undefined ? null : this.#degraded(known, question);
   }
 
@@ -157,14 +161,19 @@ export class LeaseDesk {
     this.#tenant(tag).extend(grant.lease.epoch, askedAtMs, grant.lease.forMs);
     const lease = this.#leaseOf(credential, { tenantId: owner, tag, digest });
     const isForMany = lease.learn(grant, question.policy, occasion.nonce, askedAtMs, nowMs);
-    return isForMany && !inBackground ? this.answer(lease, question) : grant;
+    // Its size may be another one now.
+    this.#credentials.set(credential.secret, lease);
+    if (!isForMany || inBackground) return grant;
+    const own = this.answer(lease, question);
+    // Whoever asked is appointed, not whoever is let in on the same lease.
+    return own !== null && grant.refresh === true ? { ...own, refresh: true } : own;
   }
 
   #degraded(lease: CredentialLease, question: Question): Decided | null {
     if (!this.#rule.degradesWithoutAuthority) return null;
     const tenant = this.#tenant(lease.claim.tag);
     const grant = lease.degraded(question, tenant, this.#rule, this.#nowMs());
-    return grant === null ? null : { grant, degraded: true };
+    return grant === null ? null : { grant, degraded: true, claim: lease.claim };
   }
 
   #other({ secret }: Credential): Asking | undefined {
@@ -199,6 +208,7 @@ export class LeaseDesk {
     if (this.#clock.timesSetBack !== this.#timesSetBack) {
       this.#timesSetBack = this.#clock.timesSetBack;
       this.#tenants.clear();
+      this.#credentials.clear();
     }
     return nowMs;
   }

@@ -5,7 +5,7 @@
  */
 
 /** Part of a lease after which a busy isolate asks for the next one. */
-const RENEW_FROM = 0.6;
+export const RENEW_FROM = 0.6;
 
 export class TenantLease {
   /** The authority as it was; another one says nothing about what was learnt before. */

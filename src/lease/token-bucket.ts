@@ -24,6 +24,11 @@ export class TokenBucket {
     this.#resetAtMs = beganAtMs + quota.resetSeconds * 1_000;
   }
 
+  /** Of the policy that they were granted under. */
+  get limit(): number {
+    return this.#quota.policy.limit;
+  }
+
   isOver(nowMs: number): boolean {
     return this.#used >= this.#granted || nowMs >= this.#untilMs;
   }
@@ -35,9 +40,7 @@ export class TokenBucket {
   /** Little is left of what is used up faster than it lasts. */
   isRunningOut(nowMs: number): boolean {
     const left = this.left(nowMs);
-    return (
-      this.#granted > 1 && left <= this.#granted / 4 && left <= this.expected(this.#untilMs - nowMs, nowMs)
-    );
+    return left > 0 && left <= this.#granted / 4 && left <= this.expected(this.#untilMs - nowMs, nowMs);
   }
 
   /** How many are used in that time, as far as the past tells. */

@@ -105,7 +105,7 @@ async function decide(
     // The one has let go of it, and the other has not taken it yet.
     const isOnItsWay = hasMoved && grant.verdict === "key_unknown";
     if (!isOnItsWay && grant.verdict !== "introspection_required") {
-      const refreshed = conclude(credential, holding, decided, using);
+      const refreshed = conclude(credential, decided.claim ?? holding, decided, using);
       if (grant.refresh === true && tenantId !== null) {
         waitUntil(inquiries.renew(credential, { tenantId, tag, digest }, grant.generation ?? 0, waitUntil));
       }
@@ -131,7 +131,7 @@ async function decide(
 function conclude(
   credential: Credential,
   { tag, digest, tenantId: claimed }: Holding,
-  { grant, degraded }: Decided,
+  { grant, degraded }: Omit<Decided, "claim">,
   { credentials }: Authenticator,
 ): Result<Principal> {
   const { keyId, originKey = null } = grant;
@@ -142,7 +142,10 @@ function conclude(
     if (grant.verdict === "key_unknown") credentials.forget(credential);
     return refusal;
   }
-  if (tenantId === null) return authorityUnavailable(credential, null);
+  // A key of the gateway's own must never be what goes to Postiz.
+  const isSwapped = credential.kind !== "gateway_key" || originKey !== null;
+  if (tenantId === null || (grant.verdict === "granted" && !isSwapped))
+    return authorityUnavailable(credential, tenantId);
   return pass({ tenantId, tag, digest, keyId, originKey, grant, degraded });
 }
 

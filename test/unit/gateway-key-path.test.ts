@@ -45,7 +45,7 @@ describe("a gateway key", () => {
     const key = await issued();
     world.credentials.lagging = true;
     const isolate = world.isolate();
-    for (let i = 1; i <= 3; i++) {
+    for (let i = 1; i <= 2; i++) {
       const { result, decidedBy } = await world.ask(isolate, key);
       expect(passed(result)).toMatchObject({ tenantId: "acme", originKey: "postiz-key" });
       const decided = [decidedBy, world.credentials.reads, world.authorityCalls];

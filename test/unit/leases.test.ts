@@ -13,7 +13,7 @@ import { type Credential, digestOf } from "../../src/credential/credential.ts";
 import { deny } from "../../src/denial.ts";
 import type { Deps } from "../../src/deps.ts";
 import type { PolicyName } from "../../src/quota/policy.ts";
-import { World } from "../support/world.ts";
+import { says, World } from "../support/world.ts";
 
 const ACME = tenantIdOf("acme");
 const SECOND = 1_000;
@@ -194,6 +194,19 @@ describe("on a lease", () => {
     expect(result.ok && result.value.grant.verdict).toBe("subscription_inactive");
   });
 
+  it("a clock that was set back, and is late for long, prolongs nothing", async () => {
+    const world = await acme({}, 160);
+    let offsetMs = 0;
+    const isolate = world.isolate({}, new SteadyClock(() => Date.now() + offsetMs));
+    await ask(world, isolate);
+    await world.pass(10);
+    offsetMs = -30 * SECOND;
+    await ask(world, isolate);
+    const { effectiveByMs } = await revoke(world);
+    await world.pass(effectiveByMs - Date.now());
+    expect((await ask(world, isolate)).is).toBe("key_revoked");
+  });
+
   it("of a clock that was set back nothing is relied on", async () => {
     const world = await acme();
     let offsetMs = 0;
@@ -336,6 +349,57 @@ describe("limits", () => {
     expect((await ask(world, isolate)).is).toBe("granted");
   });
 
+  it("that are lowered hold from effectiveBy on, also for who holds tokens of before", async () => {
+    const world = await acme({}, 600, 2);
+    const isolate = world.isolate();
+    expect(await admitted(world, [isolate], 100)).toBe(100);
+    const lowered = await world.authority(ACME).changeKey("k0", { apiPerMinute: 5 }, null, "tests");
+    if (!lowered.ok) throw new Error(lowered.detail);
+    await world.pass(Date.parse(lowered.effectiveBy) - Date.now());
+    let count = 0;
+    for (let i = 0; i < 20; i++) {
+      await ask(world, isolate, keyOf(1));
+      count += await admitted(world, [isolate], 1);
+      await world.pass(SECOND);
+    }
+    expect(count).toBeLessThanOrEqual(5);
+  });
+
+  it("that others have used up refuse nobody who holds tokens yet", async () => {
+    const world = await acme({}, 600);
+    const [holder, drainer] = [world.isolate(), world.isolate()];
+    expect(await admitted(world, [holder], 20)).toBe(20);
+    await admitted(world, [drainer], 1_000);
+    const usage = world.authority(ACME).usage(null);
+    expect(usage.ok && usage.value.keys[0]?.api.remaining).toBe(0);
+    const before = world.authorityCalls;
+    const first = await ask(world, holder);
+    await world.pass(4 * SECOND);
+    expect([first.is, (await ask(world, holder)).is]).toEqual(["granted", "granted"]);
+    await world.pass(1);
+    expect((await ask(world, holder)).is).toBe("granted");
+    expect(world.authorityCalls).toBeGreaterThan(before);
+  });
+
+  it("where answers can't be shared, requests ask side by side: in shadow, and without leases", async () => {
+    const rttMs = 50;
+    for (const vars of [{ LEASE_TTL: "0" }, { SHADOW_POLICIES: "api" }]) {
+      const world = await acme(vars, 1);
+      const isolate = world.isolate();
+      await ask(world, isolate);
+      await world.pass(LEASE_MS);
+      world.authorityMs = rttMs;
+      const startedAtMs = Date.now();
+      const ended: number[] = [];
+      const asked = Array.from({ length: 60 }, () =>
+        ask(world, isolate).then(() => ended.push(Date.now() - startedAtMs)),
+      );
+      await world.pass(3 * rttMs);
+      await Promise.all(asked);
+      expect(Math.max(...ended)).toBeLessThanOrEqual(2 * rttMs);
+    }
+  });
+
   it("posts are granted one by one, whatever lease is in hand", async () => {
     const world = await acme({ API_LIMIT: "3" });
     const isolates = [world.isolate(), world.isolate()];
@@ -423,6 +487,33 @@ describe("where the authority does not answer", () => {
     expect(world.authorityCalls - before).toBeLessThanOrEqual(1 + 150);
   });
 
+  it("who is let in without it is let in under the limit of their own policy", async () => {
+    const world = await acme({ API_LIMIT: "3" }, 50);
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    await ask(world, isolate, KEY, "posts");
+    cutOff(world);
+    await world.pass(LEASE_MS);
+    const { result } = await world.ask(isolate, KEY);
+    expect(result.ok && result.value.grant.quota?.policy).toMatchObject({ name: "api", limit: 50 });
+    expect(await admitted(world, [isolate], 100)).toBe(49);
+  });
+
+  it("a refused token that is hammered costs its authority no more than leases do", async () => {
+    const world = await acme();
+    const isolate = world.isolate();
+    const token: Credential = { kind: "oauth_token", secret: `pos_${"Tk1".repeat(13)}A` };
+    expect((await ask(world, isolate, token)).is).toBe("granted");
+    world.origin = says.noToken;
+    const before = world.authorityCalls;
+    for (let tick = 0; tick < 900; tick++) {
+      await world.pass(100);
+      await ask(world, isolate, token);
+    }
+    // A minute and a half.
+    expect(world.authorityCalls - before).toBeLessThanOrEqual(90);
+  });
+
   it("one that hangs costs a waiting request AUTHORITY_TIMEOUT_MS, and the next nothing", async () => {
     const world = await acme();
     const isolate = world.isolate();
@@ -501,7 +592,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       ms: fc.oneof(fc.nat(2_000), fc.nat(8_000), fc.nat(70_000)),
     }),
   },
-  // Back by no more than the margin, and once: what is more can't be told from time that has passed.
+  // Set back by as much as it likes, while the isolate is awake; asleep, by no more than the margin.
   {
     weight: 1,
     arbitrary: fc.record({
