@@ -17,6 +17,8 @@ const FRESH_MS = 60_000;
 /** What is older is read before it is used: the isolate may have been idle for long. */
 const USABLE_MS = 120_000;
 
+const RETRY_MS = 10_000;
+
 interface Known {
   readonly owner: TenantId | null;
   readonly readAtMs: number;
@@ -53,8 +55,10 @@ export class HostIndex {
     if (canonicalHostName(host) !== host) return pass(null);
     const read = await this.#read(host);
     const last = this.#known.get(host);
-    // Where nobody can say anything newer.
-    return read.ok || last === undefined ? read : pass(last.owner);
+    if (read.ok || last === undefined) return read;
+    // Nobody can say anything newer, and not every request is to find that out.
+    this.#known.set(host, { ...last, readAtMs: this.#nowMs() - USABLE_MS + RETRY_MS });
+    return pass(last.owner);
   }
 
   async #read(host: string): Promise<Result<TenantId | null>> {
