@@ -136,16 +136,26 @@ function readLine(text: string): ImportLine | string {
 }
 
 function keyLine(line: z.infer<typeof schemas.importedKey>): ImportLine | string {
-  const secret = line.type === "token" ? line.token : line.key;
-  if ((secret === undefined) === (line.digest === undefined))
+  // The credential itself goes no further than here.
+  const { secret, ...known } = withoutSecret(line);
+  if ((secret === undefined) === (known.digest === undefined))
     return "give either the digest or the credential itself";
-  const { expiresAt, scopes, ...more } = line;
+  const { expiresAt, scopes, ...more } = known;
   return {
     ...more,
-    digest: line.digest ?? digestOf(secret ?? ""),
+    digest: known.digest ?? digestOf(secret ?? ""),
     ...(expiresAt !== undefined && { expiresAtMs: expiresAt === null ? null : Date.parse(expiresAt) }),
     ...(scopes !== undefined && { scopes: scopes.includes("*") ? null : scopes }),
   };
+}
+
+function withoutSecret(line: z.infer<typeof schemas.importedKey>) {
+  if (line.type === "token") {
+    const { token: secret, ...known } = line;
+    return { ...known, secret };
+  }
+  const { key: secret, ...known } = line;
+  return { ...known, secret };
 }
 
 function describe(summary: string) {
