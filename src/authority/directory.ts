@@ -10,7 +10,7 @@ import type { AuditEntry, NumberedEntry } from "./audit.ts";
 import { authorityOf } from "./find-authority.ts";
 import { hostRecord, isHostKey } from "./host-names.ts";
 import { Outbox } from "./outbox.ts";
-import { migrate } from "./schema.ts";
+import { migrate, outboxTable } from "./schema.ts";
 import type { TenantId } from "./tenant-id.ts";
 
 export const DIRECTORY_MIGRATIONS: readonly string[] = [
@@ -36,14 +36,7 @@ export const DIRECTORY_MIGRATIONS: readonly string[] = [
      at_ms INTEGER NOT NULL
    ) WITHOUT ROWID;`,
   `-- Host names, under host:<name>, that KV has not acknowledged yet.
-   CREATE TABLE outbox (
-     digest TEXT PRIMARY KEY,
-     record TEXT NOT NULL,
-     generation INTEGER NOT NULL,
-     writes_left INTEGER NOT NULL,
-     failures INTEGER NOT NULL,
-     due_at_ms INTEGER NOT NULL
-   ) WITHOUT ROWID;`,
+   ${outboxTable("outbox")}`,
 ];
 
 export interface TenantSummary {

@@ -134,18 +134,7 @@ export class Ledger {
   done({ nonce, used }: Done, nowMs: number): void {
     const row = this.#rowOf(nonce);
     if (row === undefined || POLICIES[row.policy].countedByOrigin || row.tokens === 0) return;
-    const countsUntilMs = nowMs + POLICIES[row.policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
-    if (used <= 0) this.#sql.exec("DELETE FROM grant_log WHERE nonce = ?", nonce);
-    else {
-      this.#sql.exec(
-        `UPDATE grant_log SET tokens = MIN(tokens, ?), counts_until_ms = MIN(counts_until_ms, ?)
-         WHERE nonce = ?`,
-        used,
-        countsUntilMs,
-        nonce,
-      );
-    }
-    this.#windows.get(windowKey(row.policy, row.partition))?.settle(nonce, countsUntilMs, Math.max(0, used));
+    this.#close(nonce, row, Math.max(0, used), nowMs);
   }
 
   /**
@@ -155,14 +144,24 @@ export class Ledger {
   settle(nonce: string, nowMs: number): PolicyName | null {
     const row = this.#rowOf(nonce);
     if (row === undefined) return null;
-    const countsUntilMs = nowMs + POLICIES[row.policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
-    this.#sql.exec(
-      "UPDATE grant_log SET counts_until_ms = MIN(counts_until_ms, ?) WHERE nonce = ?",
-      countsUntilMs,
-      nonce,
-    );
-    this.#windows.get(windowKey(row.policy, row.partition))?.settle(nonce, countsUntilMs);
+    this.#close(nonce, row, row.tokens, nowMs);
     return row.policy;
+  }
+
+  /** What was used of a grant counts for one window from now at most; the rest not at all. */
+  #close(nonce: string, { policy, partition, tokens }: GrantRow, used: number, nowMs: number): void {
+    const countsUntilMs = nowMs + POLICIES[policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
+    if (used === 0 && tokens > 0) this.#sql.exec("DELETE FROM grant_log WHERE nonce = ?", nonce);
+    else {
+      this.#sql.exec(
+        `UPDATE grant_log SET tokens = MIN(tokens, ?), counts_until_ms = MIN(counts_until_ms, ?)
+         WHERE nonce = ?`,
+        used,
+        countsUntilMs,
+        nonce,
+      );
+    }
+    this.#windows.get(windowKey(policy, partition))?.settle(nonce, countsUntilMs, used);
   }
 
   /** The origin's own limiter refuses the policy for a while; asking it again could only prolong that. */

@@ -4,6 +4,16 @@
  * on its tables: a new column needs a default, and writers name the columns they set.
  */
 
+/** What `Outbox` keeps its rows in. */
+export const outboxTable = (name: string): string => `CREATE TABLE ${name} (
+     digest TEXT PRIMARY KEY,
+     record TEXT NOT NULL,
+     generation INTEGER NOT NULL,
+     writes_left INTEGER NOT NULL,
+     failures INTEGER NOT NULL,
+     due_at_ms INTEGER NOT NULL
+   ) WITHOUT ROWID;`;
+
 export const AUTHORITY_MIGRATIONS: readonly string[] = [
   `CREATE TABLE tenant (
      id TEXT PRIMARY KEY,
@@ -105,14 +115,7 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
   `-- The tenant that its credential was linked to: this one grants no more.
    ALTER TABLE tenant ADD COLUMN moved_to TEXT;
    -- Like outbox; what the directory is to hear.
-   CREATE TABLE directory_outbox (
-     digest TEXT PRIMARY KEY,
-     record TEXT NOT NULL,
-     generation INTEGER NOT NULL,
-     writes_left INTEGER NOT NULL,
-     failures INTEGER NOT NULL,
-     due_at_ms INTEGER NOT NULL
-   ) WITHOUT ROWID;`,
+   ${outboxTable("directory_outbox")}`,
   `-- What would have been refused, had it not been in shadow, is a grant without tokens.
    ALTER TABLE tenant ADD COLUMN shadow_policies TEXT NOT NULL DEFAULT '[]';`,
   `-- Until when isolates may decide by themselves: one row.

@@ -161,7 +161,7 @@ export class LeaseDesk {
     this.#tenant(tag).extend(grant.lease.epoch, askedAtMs, grant.lease.forMs);
     const lease = this.#leaseOf(credential, { tenantId: owner, tag, digest });
     const isForMany = lease.learn(grant, question.policy, occasion.nonce, askedAtMs, nowMs);
-    // Its size may be another one now.
+    // Also one that is known: its size may be another one now.
     this.#credentials.set(credential.secret, lease);
     if (!isForMany || inBackground) return grant;
     const own = this.answer(lease, question);
@@ -188,9 +188,7 @@ export class LeaseDesk {
   #leaseOf({ secret }: Credential, claim: CredentialClaim): CredentialLease {
     const known = this.#credentials.get(secret);
     if (known?.claim.tag === claim.tag) return known;
-    const lease = new CredentialLease(claim);
-    this.#credentials.set(secret, lease);
-    return lease;
+    return new CredentialLease(claim);
   }
 
   #tenant(tag: Tag): TenantLease {

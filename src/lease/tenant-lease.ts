@@ -37,7 +37,7 @@ export class TenantLease {
   }
 
   isRenewalDue(nowMs: number): boolean {
-    return nowMs >= this.#renewAtMs && !this.isBeingRenewed(nowMs) && !this.isSilent(nowMs);
+    return nowMs >= this.#renewAtMs;
   }
 
   isBeingRenewed(nowMs: number): boolean {

@@ -105,11 +105,11 @@ async function decide(
     // The one has let go of it, and the other has not taken it yet.
     const isOnItsWay = hasMoved && grant.verdict === "key_unknown";
     if (!isOnItsWay && grant.verdict !== "introspection_required") {
-      const refreshed = conclude(credential, decided.claim ?? holding, decided, using);
+      const concluded = conclude(credential, decided.claim ?? holding, decided, using);
       if (grant.refresh === true && tenantId !== null) {
         waitUntil(inquiries.renew(credential, { tenantId, tag, digest }, grant.generation ?? 0, waitUntil));
       }
-      return refreshed;
+      return concluded;
     }
     const leftMs = untilMs - nowMs();
     if (isOnItsWay) {
