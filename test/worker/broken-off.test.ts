@@ -81,18 +81,25 @@ describe("in front of an origin that misbehaves", () => {
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: code, source: "upstream", status });
   });
 
-  it("is 504 within the deadline when it never answers", async () => {
-    origin.behave(() => {});
+  it("is 504 within the deadline when it never answers, and let go of", async () => {
+    let closed = false;
+    origin.behave((socket) => socket.once("close", () => (closed = true)));
     const startedAt = performance.now();
     const received = await get();
+    await until("the call's end", () => closed);
     expect([received.status, JSON.parse(received.body).code]).toEqual([504, "origin_timeout"]);
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(DEADLINE_MS - 1);
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
   });
 
-  it("is 504 within the deadline when nothing follows its head", async () => {
-    origin.behave((socket) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"));
+  it("is 504 within the deadline when nothing follows its head, and let go of", async () => {
+    let closed = false;
+    origin.behave((socket) => {
+      socket.once("close", () => (closed = true));
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+    });
     const received = await get();
+    await until("the call's end", () => closed);
     expect([received.status, JSON.parse(received.body).code]).toEqual([504, "origin_timeout"]);
     expect(await gateway.eventOf(received)).toMatchObject({ outcome: "origin_timeout", source: "upstream" });
   });
