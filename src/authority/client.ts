@@ -1,6 +1,7 @@
-/** The isolate's side of a lease: one call, bounded in time, retried once where that is safe. */
+/** The isolate's side of a lease: one ask, bounded in time, repeated once where that is safe. */
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
+import { type Answers, AskLine } from "./ask-line.ts";
 import { authorityAt } from "./find-authority.ts";
 import {
   type Grant,
@@ -17,6 +18,8 @@ export class AuthorityClient {
   readonly #env: Pick<Env, "TENANT_AUTHORITY">;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
+  /** Of authorities that are being asked. */
+  readonly #lines = new Map<Tag, AskLine>();
 
   /** `nowMs` must never run backwards. */
   constructor(env: Pick<Env, "TENANT_AUTHORITY">, timeoutMs: number, nowMs: () => number) {
@@ -32,7 +35,7 @@ export class AuthorityClient {
   async lease(tag: Tag, ask: Omit<LeaseAsk, "v">): Promise<Grant | null> {
     const askedAtMs = this.#nowMs();
     try {
-      const work = this.#ask(tag, { v: PROTOCOL_VERSION, ...ask }, askedAtMs + this.#timeoutMs);
+      const work = this.#ask(tag, { v: PROTOCOL_VERSION, ...ask });
       const grant = readGrant(await within(this.#timeoutMs, work));
       if (grant === null) throw new Error("the grant is not understood");
       const ageMs = this.#nowMs() - askedAtMs;
@@ -63,17 +66,49 @@ export class AuthorityClient {
     }
   }
 
+  async #ask(tag: Tag, ask: LeaseAsk): Promise<unknown> {
+    const line = this.#lines.get(tag) ?? this.#newLine(tag);
+    this.#lines.set(tag, line);
+    try {
+      return await line.ask(ask);
+    } finally {
+      if (line.isIdle) this.#lines.delete(tag);
+    }
+  }
+
   /**
-   * A stub is broken by its first exception, so the retry takes a new one; the nonce makes it safe. An overloaded
+   * A stub is broken by its first exception, so the retry takes a new one; the nonces make it safe. An overloaded
    * object is left alone: retries are what it has too many of.
    */
-  async #ask(tag: Tag, ask: LeaseAsk, deadlineMs: number): Promise<Grant> {
+  #newLine(tag: Tag): AskLine {
+    const send = async (asks: readonly LeaseAsk[], deadlineMs: number): Promise<Answers> => {
+      try {
+        return await this.#sendOnce(tag, asks);
+      } catch (error) {
+        // After the deadline nobody waits for the grant any more: it would only use up a token.
+        if (!isRetryable(error) || this.#nowMs() >= deadlineMs) throw error;
+        return this.#sendOnce(tag, asks);
+      }
+    };
+    return new AskLine(send, this.#timeoutMs, this.#nowMs);
+  }
+
+  async #sendOnce(tag: Tag, asks: readonly LeaseAsk[]): Promise<Answers> {
+    const [first, ...others] = asks;
+    if (first === undefined) return [];
+    if (others.length === 0) return [await authorityAt(this.#env, tag).lease(first)];
     try {
-      return await authorityAt(this.#env, tag).lease(ask);
+      return await authorityAt(this.#env, tag).leaseAll(asks);
     } catch (error) {
-      // After the deadline nobody waits for the grant any more: it would only use up a token.
-      if (!isRetryable(error) || this.#nowMs() >= deadlineMs) throw error;
-      return authorityAt(this.#env, tag).lease(ask);
+      if (!isUnknownMethod(error)) throw error;
+      // An object of the version before, in the middle of a rollout.
+      return Promise.all(
+        asks.map((ask) =>
+          authorityAt(this.#env, tag)
+            .lease(ask)
+            .catch(() => null),
+        ),
+      );
     }
   }
 }
@@ -82,4 +117,9 @@ export class AuthorityClient {
 function isRetryable(error: unknown): boolean {
   const { retryable, overloaded } = error as { retryable?: boolean; overloaded?: boolean };
   return retryable === true && overloaded !== true;
+}
+
+/** What the runtime says of a method that a remote object does not have. */
+function isUnknownMethod(error: unknown): boolean {
+  return error instanceof TypeError && error.message.includes("does not implement the method");
 }

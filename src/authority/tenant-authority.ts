@@ -160,6 +160,18 @@ export class TenantAuthority extends DurableObject<Env> {
     return this.#leases.lease(ask, this.#config(), steadyNowMs());
   }
 
+  /** An answer for each ask, in their order; null where there is none. */
+  leaseAll(asks: readonly LeaseAsk[]): readonly (Grant | null)[] {
+    return asks.map((ask) => {
+      try {
+        return this.lease(ask);
+      } catch (error) {
+        console.error(JSON.stringify({ event: "lease_failed", error: String(error) }));
+        return null;
+      }
+    });
+  }
+
   /** What a lease would answer, and nothing counted. */
   look(ask: Omit<LeaseAsk, "nonce">): Grant {
     return this.#leases.look(ask, this.#config(), steadyNowMs());

@@ -19,14 +19,26 @@ export class FaultyKv extends WorkerEntrypoint {
   }
 }
 
-/** In place of the authority: an object that throws or never answers, by its tenant's mode. */
+/** In place of the authority: an object that throws, never answers, or is of an earlier version, by its mode. */
 let authorityMode = "throw";
 
 export class FaultyAuthority extends DurableObject {
   async lease(): Promise<unknown> {
     if (authorityMode === "hang") return new Promise(() => {});
+    const subscription = { status: "active", currentPeriodEndMs: null };
+    if (authorityMode === "old") {
+      await scheduler.wait(20);
+      return {
+        v: 1,
+        verdict: "key_revoked",
+        keyId: "k",
+        subscription,
+        tokens: 0,
+        quota: null,
+        usableForMs: 0,
+      };
+    }
     if (authorityMode === "garbage") {
-      const subscription = { status: "active", currentPeriodEndMs: null };
       return { v: 1, verdict: "granted", keyId: "k", subscription, tokens: 1, quota: {}, usableForMs: 1_000 };
     }
     throw new Error("the object was reset");

@@ -69,6 +69,14 @@ describe("an authority that fails", () => {
       expect(log).toEqual([]);
     },
   );
+
+  it("is asked one by one where it is of a version that knows no other way", async () => {
+    await gateway.setFault("authority", "old");
+    const send = () => gateway.send({ path: IS_CONNECTED, authorization: "known-key" });
+    const received = await Promise.all(Array.from({ length: 20 }, send));
+    const told = received.map(({ status, headers }) => [status, headers.get("Proxy-Status")]);
+    expect(told).toEqual(Array(20).fill([401, expect.stringContaining('details="key_revoked"')]));
+  });
 });
 
 describe("a bug of our own", () => {

@@ -1,0 +1,103 @@
+/**
+ * An isolate's asks to one authority: a few calls at a time, and what comes meanwhile goes together in the next. However
+ * many keys are seen for the first time at once, after a deployment for example, their object gets few calls for it; and one
+ * that hangs gets no more.
+ */
+import { within } from "../timeout.ts";
+import type { LeaseAsk } from "./protocol.ts";
+
+const CALLS_AT_ONCE = 4;
+const ASKS_PER_CALL = 100;
+
+/** An answer for each ask, in their order; not looked at yet. */
+export type Answers = readonly unknown[];
+/** `deadlineMs`: from then on nobody waits for any of them. */
+export type SendAsks = (asks: readonly LeaseAsk[], deadlineMs: number) => Promise<Answers>;
+
+/** A call under way. One that is older than the time-out is nobody's any more: its request may have died with it. */
+interface Call {
+  readonly begunAtMs: number;
+}
+
+/** Asks that go together. Whoever came first sends them, in its own request: what another began would end with that one. */
+interface Party {
+  readonly asks: LeaseAsk[];
+  readonly begunAtMs: number;
+  readonly turn: PromiseWithResolvers<Call>;
+  readonly answers: PromiseWithResolvers<Answers>;
+}
+
+export class AskLine {
+  readonly #send: SendAsks;
+  readonly #timeoutMs: number;
+  readonly #nowMs: () => number;
+  readonly #underWay = new Set<Call>();
+  readonly #waiting: Party[] = [];
+
+  constructor(send: SendAsks, timeoutMs: number, nowMs: () => number) {
+    this.#send = send;
+    this.#timeoutMs = timeoutMs;
+    this.#nowMs = nowMs;
+  }
+
+  get isIdle(): boolean {
+    return this.#underWay.size === 0 && this.#waiting.length === 0;
+  }
+
+  /** Rejects where its call does, and where its turn has not come within the time-out. */
+  async ask(ask: LeaseAsk): Promise<unknown> {
+    this.#prune();
+    if (this.#underWay.size < CALLS_AT_ONCE) {
+      return (await this.#call([ask], this.#begin(), this.#nowMs() + this.#timeoutMs))[0];
+    }
+    const last = this.#waiting.at(-1);
+    if (last === undefined || last.asks.length === ASKS_PER_CALL) return (await this.#lead(ask))[0];
+    const place = last.asks.push(ask) - 1;
+    return (await last.answers.promise)[place];
+  }
+
+  async #lead(ask: LeaseAsk): Promise<Answers> {
+    const party: Party = {
+      asks: [ask],
+      begunAtMs: this.#nowMs(),
+      turn: Promise.withResolvers(),
+      answers: Promise.withResolvers(),
+    };
+    this.#waiting.push(party);
+    // Where nobody has joined, nobody listens.
+    party.answers.promise.catch(() => {});
+    try {
+      const call = await within(this.#timeoutMs, party.turn.promise);
+      const answers = await this.#call(party.asks, call, party.begunAtMs + this.#timeoutMs);
+      party.answers.resolve(answers);
+      return answers;
+    } catch (error) {
+      const place = this.#waiting.indexOf(party);
+      if (place !== -1) this.#waiting.splice(place, 1);
+      party.answers.reject(error);
+      throw error;
+    }
+  }
+
+  #begin(): Call {
+    const call = { begunAtMs: this.#nowMs() };
+    this.#underWay.add(call);
+    return call;
+  }
+
+  async #call(asks: readonly LeaseAsk[], call: Call, deadlineMs: number): Promise<Answers> {
+    try {
+      return await this.#send(asks, deadlineMs);
+    } finally {
+      this.#underWay.delete(call);
+      const next = this.#underWay.size < CALLS_AT_ONCE ? this.#waiting.shift() : undefined;
+      next?.turn.resolve(this.#begin());
+    }
+  }
+
+  #prune(): void {
+    const isOver = ({ begunAtMs }: Call) => this.#nowMs() - begunAtMs >= this.#timeoutMs;
+    for (const call of this.#underWay) if (isOver(call)) this.#underWay.delete(call);
+    while (this.#waiting[0] !== undefined && isOver(this.#waiting[0])) this.#waiting.shift();
+  }
+}
