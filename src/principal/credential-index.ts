@@ -20,12 +20,19 @@ const KV_CACHE_TTL_SECONDS = 60;
  */
 const KNOWN = { max: 8_000, ttl: 300_000, ttlResolution: 0 };
 const REFUSED = { max: 10_000, ttl: 10_000, ttlResolution: 0 };
+/** A look that takes longer has died with the request that began it. */
+const LOOKING = { max: 10_000, ttl: KV_TIMEOUT_MS, ttlResolution: 0 };
+
+type Found = Result<CredentialClaim | null>;
 
 export class CredentialIndex {
   readonly #kv: KVNamespace;
   /** By the raw credential, which saves the digest on the warm path; it never leaves memory. */
   readonly #known = new LRUCache<string, CredentialClaim>(KNOWN);
   readonly #refused = new LRUCache<string, Result<never>>(REFUSED);
+
+  /** Under way: who comes meanwhile with the same credential waits for it. */
+  readonly #looking = new LRUCache<string, Promise<Found>>(LOOKING);
 
   constructor(kv: KVNamespace) {
     this.#kv = kv;
@@ -57,16 +64,28 @@ export class CredentialIndex {
   }
 
   /** Reads KV; null where it holds nothing. An error, a time-out or a corrupt record is never a miss. */
-  async look(credential: Credential): Promise<Result<CredentialClaim | null>> {
+  async look(credential: Credential): Promise<Found> {
+    const { secret } = credential;
+    const underWay = this.#looking.get(secret);
+    // The clock of the one who began it may have stopped.
+    if (underWay !== undefined) return within(KV_TIMEOUT_MS, underWay).catch(() => UNREADABLE);
+    const looking = this.#read(credential);
+    this.#looking.set(secret, looking);
+    try {
+      return await looking;
+    } finally {
+      if (this.#looking.peek(secret) === looking) this.#looking.delete(secret);
+    }
+  }
+
+  async #read(credential: Credential): Promise<Found> {
     const digest = digestOf(credential.secret);
     let text: string | null;
     try {
       text = await within(KV_TIMEOUT_MS, this.#kv.get(digest, { cacheTtl: KV_CACHE_TTL_SECONDS }));
     } catch (error) {
       console.error(JSON.stringify({ event: "credentials_failed", digest, error: String(error) }));
-      return deny("credentials_unavailable", "The credential store could not be read", {
-        retryAfterSeconds: 5,
-      });
+      return UNREADABLE;
     }
     if (text === null) return pass(null);
     const record = parseRecord(text);
@@ -83,3 +102,7 @@ export class CredentialIndex {
     return pass(this.remember(credential, claimFor(tenantId, digest)));
   }
 }
+
+const UNREADABLE = deny("credentials_unavailable", "The credential store could not be read", {
+  retryAfterSeconds: 5,
+});
