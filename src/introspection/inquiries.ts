@@ -24,9 +24,11 @@ export interface Inquiry {
   readonly answer: Answer;
   /** Whose the credential is; null where it is nobody's. */
   readonly claim: CredentialClaim | null;
+  /** Whether its authority has taken the answer down, where there is anything to take down. */
+  readonly isHeard: boolean;
 }
 
-const NOTHING: Inquiry = { answer: UNKNOWN, claim: null };
+const NOTHING: Inquiry = { answer: UNKNOWN, claim: null, isHeard: false };
 
 interface UnderWay {
   readonly inquiry: Promise<Inquiry>;
@@ -75,14 +77,15 @@ export class Inquiries {
     return within(waitMs, inquiry).catch(() => NOTHING);
   }
 
-  /** About a credential whose authority wants to know. */
+  /** About a credential whose authority wants to know; whether it knows now. */
   async renew(
     credential: Credential,
     claim: CredentialClaim,
     generation: number,
     waitUntil: WaitUntil,
-  ): Promise<void> {
-    await this.#share(credential, waitUntil, false, () => this.#inquire(credential, claim, generation));
+  ): Promise<boolean> {
+    const inquire = () => this.#inquire(credential, claim, generation);
+    return (await this.#share(credential, waitUntil, false, inquire)).isHeard;
   }
 
   /** About one that was refused although its authority had let it in. Asks anew, whatever is under way. */
@@ -126,14 +129,15 @@ export class Inquiries {
     const askedAtMs = this.#nowMs();
     const answer = await this.#introspector.introspect(credential);
     const claim = known ?? claimIn(answer, digestOf(credential.secret));
-    if (claim === null) return { answer, claim };
+    if (claim === null) return { answer, claim, isHeard: true };
     const hearing = await this.#tell(credential, claim, answer, askedAtMs, generation);
     // A yes that nobody has taken down is none: the authority would not know the credential.
-    if (hearing === null) return { answer: UNKNOWN, claim: known };
+    if (hearing === null) return { answer: UNKNOWN, claim: known, isHeard: false };
     const { tenantId } = hearing;
     if (tenantId !== "" && tenantId !== claim.tenantId)
-      return { answer, claim: claimFor(tenantId, claim.digest) };
-    if (hearing.counts || generation === hearing.generation || isRepeat) return { answer, claim };
+      return { answer, claim: claimFor(tenantId, claim.digest), isHeard: true };
+    if (hearing.counts || generation === hearing.generation || isRepeat)
+      return { answer, claim, isHeard: true };
     return this.#inquire(credential, claim, hearing.generation, true);
   }
 

@@ -107,6 +107,10 @@ export class LeaseDesk {
       if (lease !== undefined && grant !== null) return { grant, degraded: false, claim: lease.claim };
       // Whoever has waited in vain for an answer has had its time; one that is for one request only helps no other.
       if (heard === null) return lease === undefined ? null : this.#degraded(lease, question);
+      // Somebody is appointed, and whoever waits learns no more by asking.
+      if (heard.verdict === "introspection_required") {
+        return { grant: { ...heard, appointed: false }, degraded: false, claim: null };
+      }
       if (heard.lease === undefined || heard.verdict !== "granted" || heard.wouldHaveBeen !== undefined)
         break;
     }

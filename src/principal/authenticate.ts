@@ -119,14 +119,22 @@ async function decide(
     }
     if (tenantId === null) return authorityUnavailable(credential, null);
     onDecision("introspection");
-    if (leftMs <= 0) return unavailable(credential, "Nobody could say in time whether it is active", 1);
+    if (leftMs <= 0) return nobodyCouldSay(credential);
     const asks: boolean = inquiries.isUnderWay(credential) || (grant.appointed === true && !hasAsked);
     hasAsked ||= asks;
     const known = { tenantId, tag, digest };
-    const work = asks ? inquiries.renew(credential, known, grant.generation ?? 0, waitUntil) : pause(POLL_MS);
-    await within(leftMs, work).catch(() => {});
+    if (!asks) {
+      await pause(Math.min(leftMs, POLL_MS));
+      continue;
+    }
+    const work = inquiries.renew(credential, known, grant.generation ?? 0, waitUntil);
+    // An authority that could not be told is not asked whether it knows.
+    if (!(await within(leftMs, work).catch(() => false))) return nobodyCouldSay(credential);
   }
 }
+
+const nobodyCouldSay = (credential: Credential) =>
+  unavailable(credential, "Nobody could say in time whether it is active", 1);
 
 function conclude(
   credential: Credential,
