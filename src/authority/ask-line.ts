@@ -1,13 +1,14 @@
 /**
  * An isolate's asks to one authority: a few calls at a time, and what comes meanwhile goes together in the next. However
- * many keys are seen for the first time at once, after a deployment for example, their object gets few calls for it; and one
- * that hangs gets no more.
+ * many keys are seen for the first time at once, after a deployment for example, their object gets few calls for it; one
+ * that hangs gets no more, and one that says that it is overloaded none for a while.
  */
 import { within } from "../timeout.ts";
 import type { LeaseAsk } from "./protocol.ts";
 
 const CALLS_AT_ONCE = 4;
 const ASKS_PER_CALL = 100;
+const REST_MS = 1_000;
 
 /** An answer for each ask, in their order; not looked at yet. */
 export type Answers = readonly unknown[];
@@ -33,6 +34,7 @@ export class AskLine {
   readonly #nowMs: () => number;
   readonly #underWay = new Set<Call>();
   readonly #waiting: Party[] = [];
+  #restsUntilMs = 0;
 
   constructor(send: SendAsks, timeoutMs: number, nowMs: () => number) {
     this.#send = send;
@@ -40,12 +42,9 @@ export class AskLine {
     this.#nowMs = nowMs;
   }
 
-  get isIdle(): boolean {
-    return this.#underWay.size === 0 && this.#waiting.length === 0;
-  }
-
   /** Rejects where its call does, and where its turn has not come within the time-out. */
   async ask(ask: LeaseAsk): Promise<unknown> {
+    if (this.#nowMs() < this.#restsUntilMs) throw new Error("the object was overloaded a moment ago");
     this.#prune();
     if (this.#underWay.size < CALLS_AT_ONCE) {
       return (await this.#call([ask], this.#begin(), this.#nowMs() + this.#timeoutMs))[0];
@@ -88,6 +87,9 @@ export class AskLine {
   async #call(asks: readonly LeaseAsk[], call: Call, deadlineMs: number): Promise<Answers> {
     try {
       return await this.#send(asks, deadlineMs);
+    } catch (error) {
+      if (isOverloaded(error)) this.#restsUntilMs = this.#nowMs() + REST_MS;
+      throw error;
     } finally {
       this.#underWay.delete(call);
       const next = this.#underWay.size < CALLS_AT_ONCE ? this.#waiting.shift() : undefined;
@@ -101,3 +103,6 @@ export class AskLine {
     while (this.#waiting[0] !== undefined && isOver(this.#waiting[0])) this.#waiting.shift();
   }
 }
+
+/** Set by the runtime on exceptions of Durable Object stubs. */
+export const isOverloaded = (error: unknown) => (error as { overloaded?: boolean }).overloaded === true;

@@ -1,7 +1,8 @@
 /** The isolate's side of a lease: one ask, bounded in time, repeated once where that is safe. */
+import { LRUCache } from "lru-cache";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
-import { type Answers, AskLine } from "./ask-line.ts";
+import { type Answers, AskLine, isOverloaded } from "./ask-line.ts";
 import { authorityAt } from "./find-authority.ts";
 import {
   type Grant,
@@ -18,8 +19,7 @@ export class AuthorityClient {
   readonly #env: Pick<Env, "TENANT_AUTHORITY">;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  /** Of authorities that are being asked. */
-  readonly #lines = new Map<Tag, AskLine>();
+  readonly #lines = new LRUCache<Tag, AskLine>({ max: 1_000 });
 
   /** `nowMs` must never run backwards. */
   constructor(env: Pick<Env, "TENANT_AUTHORITY">, timeoutMs: number, nowMs: () => number) {
@@ -66,14 +66,10 @@ export class AuthorityClient {
     }
   }
 
-  async #ask(tag: Tag, ask: LeaseAsk): Promise<unknown> {
+  #ask(tag: Tag, ask: LeaseAsk): Promise<unknown> {
     const line = this.#lines.get(tag) ?? this.#newLine(tag);
     this.#lines.set(tag, line);
-    try {
-      return await line.ask(ask);
-    } finally {
-      if (line.isIdle) this.#lines.delete(tag);
-    }
+    return line.ask(ask);
   }
 
   /**
@@ -113,11 +109,8 @@ export class AuthorityClient {
   }
 }
 
-/** Set by the runtime on exceptions of Durable Object stubs. */
-function isRetryable(error: unknown): boolean {
-  const { retryable, overloaded } = error as { retryable?: boolean; overloaded?: boolean };
-  return retryable === true && overloaded !== true;
-}
+const isRetryable = (error: unknown) =>
+  (error as { retryable?: boolean }).retryable === true && !isOverloaded(error);
 
 /** What the runtime says of a method that a remote object does not have. */
 function isUnknownMethod(error: unknown): boolean {

@@ -585,6 +585,24 @@ describe("what a tenant's authority is asked by one isolate", () => {
     }
   });
 
+  it("is nothing for a second where it says that it is overloaded, also about keys that nobody has seen", async () => {
+    const world = await acmeShown({}, 60);
+    const isolate = world.isolate();
+    const before = world.authorityCalls;
+    let isOverloaded = true;
+    world.before = () => {
+      if (isOverloaded) throw Object.assign(new Error("overloaded"), { overloaded: true, retryable: true });
+    };
+    for (let i = 0; i < 50; i++) {
+      expect((await ask(world, isolate, keyOf(i))).is).toBe("authority_unavailable");
+      await world.pass(10);
+    }
+    expect(world.authorityCalls - before).toBe(1);
+    isOverloaded = false;
+    await world.pass(SECOND / 2);
+    expect((await ask(world, isolate, keyOf(0))).is).toBe("granted");
+  });
+
   it("fails for all that go together, and the next are asked as ever", async () => {
     const world = await acmeShown({}, 50);
     world.authorityMs = 20;
