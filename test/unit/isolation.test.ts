@@ -9,6 +9,7 @@ import { admin } from "../../src/admin/app.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { handle } from "../../src/edge.ts";
+import { stubRuntime } from "../support/runtime.ts";
 import { World } from "../support/world.ts";
 
 const BASE = "/_gateway/v1";
@@ -65,23 +66,7 @@ const SELF = ROUTES.filter((route) => route.includes(" /me"));
 const OPERATORS = ROUTES.filter((route) => !SELF.includes(route));
 const OF_KEYS = ROUTES.filter((route) => route.includes(":keyId"));
 
-// The runtime's own, which copies what is written.
-class IdentityTransform extends TransformStream<Uint8Array, Uint8Array> {
-  constructor(_length?: number) {
-    super({ transform: (chunk, controller) => controller.enqueue(chunk.slice()) });
-  }
-}
-// Node wants to be told that an answer may come before the body has gone out.
-class StreamedRequest extends Request {
-  constructor(input: RequestInfo | URL, init?: RequestInit) {
-    super(input, { ...init, duplex: "half" } as RequestInit);
-  }
-}
-beforeEach(() => {
-  vi.stubGlobal("Request", StreamedRequest);
-  vi.stubGlobal("IdentityTransformStream", IdentityTransform);
-  vi.stubGlobal("FixedLengthStream", IdentityTransform);
-});
+beforeEach(stubRuntime);
 afterEach(() => {
   vi.unstubAllGlobals();
   vi.useRealTimers();
