@@ -1,0 +1,184 @@
+/**
+ * The tenants' authorities: the gateway's own class over SQLite in memory, one call at a time, each where its tenant's clients
+ * are. What is modelled is how long a call takes, and how an object leaves memory. Arguments and answers are handed over as
+ * they are: all of them are read only.
+ */
+import { TenantAuthority } from "../src/authority/tenant-authority.ts";
+import type { Env } from "../src/env.ts";
+import type { Network } from "./network.ts";
+import { countingStorage } from "./storage.ts";
+import type { Usage } from "./tally.ts";
+import type { Timer } from "./virtual-time.ts";
+
+/** Of one call, with its write. */
+export const CALL_MS = 2;
+/** Whoever would have to wait longer is told that the object is overloaded. */
+export const QUEUE_MS = 5_000;
+/** An object that nobody calls leaves memory. */
+const IDLE_MS = 10_000;
+
+type Method = (...args: unknown[]) => unknown;
+
+/** What an operator calls directly. */
+export type Administered = Pick<TenantAuthority, "import" | "revokeKeyById">;
+
+class Seat {
+  object: TenantAuthority | null = null;
+  storage: DurableObjectStorage | null = null;
+  alarm: Timer | null = null;
+  busyUntilMs = 0;
+  calledAtMs = 0;
+  callMs = CALL_MS;
+  /** Grows when the object is reset: calls under way are lost with it. */
+  life = 0;
+  isDown = false;
+  calls = 0;
+  readonly location: number;
+  readonly usage: () => Usage;
+
+  constructor(location: number, usage: () => Usage) {
+    this.location = location;
+    this.usage = usage;
+  }
+}
+
+export class Authorities {
+  readonly #network: Network;
+  readonly #env: Env;
+  readonly #seats = new Map<string, Seat>();
+
+  /** `env`: of the objects themselves. */
+  constructor(network: Network, env: Env) {
+    this.#network = network;
+    this.#env = env;
+  }
+
+  found(tag: string, location: number, usage: () => Usage): void {
+    this.#seats.set(tag, new Seat(location, usage));
+  }
+
+  /** The binding, as a Worker in that location has it. `before`: speaks the protocol as it was before leases. */
+  from(location: number, before: boolean): Env["TENANT_AUTHORITY"] {
+    const stub = (tag: string) => {
+      const get = (_: object, name: string | symbol) => {
+        if (name === "then") return undefined;
+        return (...args: unknown[]) => {
+          return this.#call(location, tag, String(name), before ? args.map(withoutLease) : args);
+        };
+      };
+      return new Proxy({}, { get });
+    };
+    return { getByName: stub } as unknown as Env["TENANT_AUTHORITY"];
+  }
+
+  /** Without a way and without waiting. */
+  at(tag: string): Administered {
+    const seat = this.#seat(tag);
+    return this.#awake(seat);
+  }
+
+  callsOf(tag: string): number {
+    return this.#seat(tag).calls;
+  }
+
+  /** How long (ms) a call that arrives now would wait. */
+  queueMs(tag: string): number {
+    return Math.max(0, this.#seat(tag).busyUntilMs - this.#network.time.nowMs);
+  }
+
+  slowDown(tag: string, callMs: number): void {
+    this.#seat(tag).callMs = callMs;
+  }
+
+  /** The object is reset, and can't be reached for a while. What it has stored stays. */
+  restart(tag: string, downMs: number): void {
+    const seat = this.#seat(tag);
+    seat.object = null;
+    seat.life++;
+    seat.isDown = true;
+    this.#network.time.after(downMs, () => {
+      seat.isDown = false;
+    });
+  }
+
+  #call(from: number, tag: string, name: string, args: unknown[]): Promise<unknown> {
+    const seat = this.#seat(tag);
+    return new Promise((resolve, reject) => {
+      this.#network.send(from, seat.location, () => {
+        const reply = (settle: () => void) => this.#network.send(seat.location, from, settle);
+        const fail = (error: object) => reply(() => reject(error));
+        const { nowMs } = this.#network.time;
+        const waitMs = Math.max(0, seat.busyUntilMs - nowMs);
+        if (seat.isDown) return fail(Object.assign(new Error("reset"), { retryable: true }));
+        if (waitMs > QUEUE_MS) return fail(Object.assign(new Error("overloaded"), { overloaded: true }));
+        const { life } = seat;
+        seat.busyUntilMs = nowMs + waitMs + seat.callMs;
+        const perform = async () => {
+          if (seat.life !== life) return fail(Object.assign(new Error("reset"), { retryable: true }));
+          try {
+            const answer = await this.#perform(seat, name, args);
+            this.#network.time.after(seat.callMs, () => {
+              this.#network.time.stir();
+              reply(() => resolve(answer));
+            });
+          } catch (error) {
+            fail(error as object);
+          }
+        };
+        if (waitMs === 0) return void perform();
+        this.#network.time.after(waitMs, () => {
+          this.#network.time.stir();
+          void perform();
+        });
+      });
+    });
+  }
+
+  #perform(seat: Seat, name: string, args: unknown[]): unknown {
+    const usage = seat.usage();
+    usage.authorityCalls++;
+    usage.activeMs += seat.callMs;
+    seat.calls++;
+    const object = this.#awake(seat);
+    return (Reflect.get(object, name) as Method).apply(object, args);
+  }
+
+  #awake(seat: Seat): TenantAuthority {
+    const { time } = this.#network;
+    seat.storage ??= countingStorage(seat.usage, (atMs) => this.#arm(seat, atMs));
+    if (time.nowMs - seat.calledAtMs > IDLE_MS) seat.object = null;
+    seat.calledAtMs = time.nowMs;
+    if (seat.object === null) {
+      const context = { storage: seat.storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
+      seat.object = new TenantAuthority(context as unknown as DurableObjectState, this.#env);
+    }
+    return seat.object;
+  }
+
+  /** One alarm at a time, the latest wish. */
+  #arm(seat: Seat, atMs: number): void {
+    if (seat.alarm !== null) seat.alarm.work = null;
+    const { time } = this.#network;
+    seat.alarm = time.after(atMs - time.nowMs, () => {
+      time.stir();
+      seat.alarm = null;
+      const usage = seat.usage();
+      usage.authorityCalls++;
+      usage.activeMs += CALL_MS;
+      void this.#awake(seat).alarm();
+    });
+  }
+
+  #seat(tag: string): Seat {
+    const seat = this.#seats.get(tag);
+    if (seat === undefined) throw new Error(`nobody's authority was asked: ${tag}`);
+    return seat;
+  }
+}
+
+/** As an isolate of the version before leases asks: for one request. */
+function withoutLease(argument: unknown): unknown {
+  if (typeof argument !== "object" || argument === null || !("wish" in argument)) return argument;
+  const { wish: _, done: __, ...asked } = argument as Record<string, unknown>;
+  return asked;
+}

@@ -1,0 +1,323 @@
+/** What is played: the sample of all tenants through a quiet time and then through one trouble after the other; and each hot tenant. */
+import { CALL_MS } from "./authorities.ts";
+import { Geography } from "./geography.ts";
+import type { RevocationOracle } from "./oracles.ts";
+import { MAX_KEYS, type Size, type Stratum, strataOf, type Tenant, tenantsOf } from "./population.ts";
+import { Random } from "./random.ts";
+import { type Tallies, Tally } from "./tally.ts";
+import { VirtualTime } from "./virtual-time.ts";
+import { World } from "./world.ts";
+
+export interface Plan {
+  readonly size: Size;
+  readonly scale: number;
+  readonly seed: string;
+  /** Of the quiet time that is measured. */
+  readonly minutes: number;
+}
+
+/** Virtual seconds. */
+const WARM_UP_S = 120;
+/** Of a hot tenant: until its isolates know its keys, as quickly as they are seen, its authority is quicker than it can be. */
+const QUICK_CALL_MS = 0.05;
+const HOT_WARM_UP_S = [15, 600] as const;
+/** What of its traffic comes from elsewhere, and how often each isolate there sees each key before the warm-up ends. */
+const TAIL = 0.2;
+const TIMES_SEEN = 3;
+const HOT_SETTLING_S = 10;
+const HOT_S = 10;
+/** With more traffic a minute of new isolates takes too long to simulate. */
+const MAX_ROLLED_PER_SECOND = 5_000;
+const ROLLED_S = 30;
+/** Of the day, UTC. */
+const HOUR = 15;
+
+interface Trouble {
+  readonly name: string;
+  readonly tallies: readonly Tally[];
+  readonly strangers: Tally;
+}
+
+export interface Quiet {
+  readonly strata: readonly Stratum[];
+  readonly seconds: number;
+  readonly tallies: Tallies;
+  readonly shared: Tally;
+  readonly isolatesBorn: number;
+  /** How often a minute the origin is asked about a token that is used at least once in five seconds. */
+  readonly probes: { readonly tokens: number; readonly mean: number; readonly most: number };
+  /** Credentials an isolate has seen, all tenants counted, on the average and at most. */
+  readonly seen: { readonly mean: number; readonly most: number };
+}
+
+export interface Whole extends Quiet {
+  /** That were simulated. */
+  readonly keys: number;
+  readonly troubles: readonly Trouble[];
+  readonly revocations: Readonly<Record<"leases" | "KV only", RevocationOracle>>;
+}
+
+export interface Hot {
+  readonly stratum: number;
+  /** Requests a second. */
+  readonly perSecond: number;
+  readonly keys: number;
+  /** Of its authority. */
+  readonly callsPerSecond: number;
+  readonly longestQueueMs: number;
+  readonly tallies: Tallies;
+  /** Share of the requests that were refused because nobody could decide, in the first half minute of isolates that are all new. */
+  readonly refusedWhenRolled: number | null;
+}
+
+/** How much is to be done, in simulated requests: for the progress. */
+export function requestsOf({ size, scale, minutes }: Plan, withTroubles: boolean): number {
+  const strata = strataOf(size, scale);
+  const perSecond = strata
+    .filter(({ isHot }) => !isHot)
+    .reduce((sum, { from, to, sample, perSecond: all }) => sum + (sample * all) / (to - from + 1), 0);
+  return perSecond * (WARM_UP_S + 60 * minutes + (withTroubles ? TROUBLES_S : 0));
+}
+
+export function requestsOfHot({ size, seed, scale }: Plan, { from, to, perSecond }: Stratum): number {
+  const each = perSecond / (to - from + 1);
+  const { isolates } = geographyOf({ size, seed, scale, minutes: 1 });
+  const seconds = warmUpOf(each, MAX_KEYS, isolates) + HOT_SETTLING_S + HOT_S;
+  return each * (seconds + (each <= MAX_ROLLED_PER_SECOND ? ROLLED_S : 0));
+}
+
+function warmUpOf(perSecond: number, keys: number, isolates: number): number {
+  const [least, most] = HOT_WARM_UP_S;
+  return Math.min(most, Math.max(least, Math.round((TIMES_SEEN * keys * isolates) / (TAIL * perSecond))));
+}
+
+export function geographyOf({ size, seed }: Plan): Geography {
+  return new Geography(new Random(`${seed} geography`), size.locations, size.maxIsolates);
+}
+
+/** The sample, in its quiet time; then, if wanted, in trouble. */
+export async function playSample(plan: Plan, onRequest: () => void, withTroubles: boolean): Promise<Whole> {
+  const { size, scale, minutes } = plan;
+  const seed = `${plan.seed} ${scale}`;
+  const geography = geographyOf(plan);
+  const strata = strataOf(size, scale);
+  const tenants = strata.flatMap((stratum, i) =>
+    stratum.isHot ? [] : tenantsOf(stratum, i, geography, seed, HOUR),
+  );
+  const time = new VirtualTime();
+  const restore = time.install();
+  try {
+    const world = new World(time, { seed, geography, strata: strata.length, tenants, onRequest });
+    await world.prepare();
+    world.begin();
+    await pass(world, WARM_UP_S);
+    world.turn();
+    const seconds = 60 * minutes;
+    world.comparesDesigns = true;
+    const [hostReads, born] = [world.shared.usage.kvReads, world.isolates.born];
+    await pass(world, seconds);
+    world.shared.usage.kvReads -= hostReads;
+    const shared = world.shared;
+    const probes = probesOf(world, minutes);
+    const quiet = {
+      strata,
+      seconds,
+      tallies: world.turn(),
+      shared,
+      isolatesBorn: world.isolates.born - born,
+    };
+    const seen = seenOf(world, strata);
+    world.comparesDesigns = false;
+    const troubles = withTroubles ? await troublesOf(world, tenants, plan) : [];
+    world.end();
+    const keys = tenants.reduce((sum, tenant) => sum + tenant.keys.length, 0);
+    return { ...quiet, keys, probes, seen, troubles, revocations: world.revocations };
+  } finally {
+    restore();
+  }
+}
+
+/** One hot tenant by itself, with all of its traffic, in every location and isolate. */
+export async function playHot(plan: Plan, stratum: number, onRequest: () => void): Promise<Hot> {
+  const seed = `${plan.seed} hot ${stratum}`;
+  const geography = geographyOf(plan);
+  const strata = strataOf(plan.size, plan.scale);
+  const wanted = strata[stratum];
+  const tenants = wanted === undefined ? [] : tenantsOf(wanted, stratum, geography, seed, HOUR);
+  const [tenant] = tenants;
+  if (tenant === undefined) throw new Error(`there is no stratum ${stratum}`);
+  const time = new VirtualTime();
+  const restore = time.install();
+  try {
+    const world = new World(time, { seed, geography, strata: strata.length, tenants, onRequest });
+    await world.prepare();
+    world.begin();
+    world.authorities.slowDown(tenant.tag, QUICK_CALL_MS);
+    await pass(world, warmUpOf(tenant.perSecond, tenant.keys.length, geography.isolates));
+    world.authorities.slowDown(tenant.tag, CALL_MS);
+    await pass(world, HOT_SETTLING_S);
+    world.turn();
+    world.comparesDesigns = true;
+    const before = world.authorities.callsOf(tenant.tag);
+    let longestQueueMs = 0;
+    for (let second = 0; second < HOT_S; second++) {
+      await pass(world, 1);
+      longestQueueMs = Math.max(longestQueueMs, world.authorities.queueMs(tenant.tag));
+    }
+    const callsPerSecond = (world.authorities.callsOf(tenant.tag) - before) / HOT_S;
+    const tallies = world.turn();
+    const refusedWhenRolled = tenant.perSecond <= MAX_ROLLED_PER_SECOND ? await rolled(world, stratum) : null;
+    world.end();
+    const { perSecond, keys } = tenant;
+    return {
+      stratum,
+      perSecond,
+      keys: keys.length,
+      callsPerSecond,
+      longestQueueMs,
+      tallies,
+      refusedWhenRolled,
+    };
+  } finally {
+    restore();
+  }
+}
+
+async function rolled(world: World, stratum: number): Promise<number> {
+  world.comparesDesigns = false;
+  world.isolates.roll(0);
+  await pass(world, ROLLED_S);
+  const tally = world.turn().leases[stratum];
+  return (tally?.refused.get("authority_unavailable") ?? 0) / Math.max(1, tally?.requests ?? 1);
+}
+
+const pass = (world: World, seconds: number): Promise<void> =>
+  world.time.runUntil(world.time.nowMs + 1_000 * seconds);
+
+function probesOf({ probes, setting }: World, minutes: number): Quiet["probes"] {
+  const busy = setting.tenants.filter(
+    ({ isToken, perSecond, keys }) => isToken && perSecond / keys.length >= 0.2,
+  );
+  const counts = busy.flatMap(({ keys }) => keys.map((key) => (probes.get(key) ?? 0) / minutes));
+  const mean = counts.reduce((a, b) => a + b, 0) / Math.max(1, counts.length);
+  return { tokens: counts.length, mean, most: Math.max(0, ...counts) };
+}
+
+/** What the isolates' memories would have to hold, were all tenants simulated. */
+function seenOf(world: World, strata: readonly Stratum[]): Quiet["seen"] {
+  const weightOf = new Map<string, number>();
+  for (const { keys, stratum } of world.setting.tenants) {
+    const { from = 1, to = 1, sample = 1 } = strata[stratum] ?? {};
+    for (const { digest } of keys) weightOf.set(digest, (to - from + 1) / sample);
+  }
+  const counts = world.isolates.all().map(({ seen }) => {
+    let sum = 0;
+    for (const digest of seen) sum += weightOf.get(digest) ?? 0;
+    return sum;
+  });
+  const mean = counts.reduce((a, b) => a + b, 0) / Math.max(1, counts.length);
+  return { mean, most: Math.max(0, ...counts) };
+}
+
+interface Act {
+  readonly name: string;
+  readonly seconds: number;
+  readonly begin: (world: World, tenants: readonly Tenant[], plan: Plan) => void;
+  readonly end?: (world: World, tenants: readonly Tenant[]) => void;
+}
+
+/** A large one, without a store of KV, and without the origin. */
+const CUT_OFF = 10;
+const SLOW_CALL_MS = 900;
+const DOWN_MS = 5_000;
+const FLOOD_S = 30;
+const FLOOD_PER_SECOND = 2_000;
+const FLOOD_NETWORKS = 50;
+const FLOOD_LOCATIONS = 5;
+const REVOCATIONS = 1_000;
+const REVOKING_S = 60;
+
+/** The busiest that is simulated with the others, and the next one. */
+const busiest = (tenants: readonly Tenant[], nth: number): string =>
+  [...tenants].sort((a, b) => b.perSecond - a.perSecond)[nth]?.tag ?? tenants[0]?.tag ?? "";
+
+const ACTS: readonly Act[] = [
+  {
+    name: "a location cut off for a minute",
+    seconds: 75,
+    begin: (world) => {
+      world.network.cutOff = Math.min(CUT_OFF, world.setting.geography.locations.length - 1);
+      world.time.after(60_000, () => {
+        world.network.cutOff = null;
+      });
+    },
+  },
+  {
+    name: "one authority slow, one restarted",
+    seconds: 45,
+    begin: ({ authorities }, tenants) => {
+      authorities.slowDown(busiest(tenants, 0), SLOW_CALL_MS);
+      authorities.restart(busiest(tenants, 1), DOWN_MS);
+    },
+    end: ({ authorities }, tenants) => authorities.slowDown(busiest(tenants, 0), CALL_MS),
+  },
+  {
+    name: "the origin down for 90 s",
+    seconds: 90,
+    begin: ({ origin }) => {
+      origin.isDown = true;
+    },
+    end: ({ origin }) => {
+      origin.isDown = false;
+    },
+  },
+  { name: "a flood of unknown keys", seconds: FLOOD_S, begin: flood },
+  {
+    name: "a rollout: half of the isolates of the version before leases, then all new",
+    seconds: 60,
+    begin: (world) => {
+      world.isolates.roll(0.5);
+      world.time.after(30_000, () => world.isolates.roll(0));
+    },
+  },
+  { name: "1,000 revocations", seconds: REVOKING_S + 100, begin: revokeMany },
+];
+
+const TROUBLES_S = ACTS.reduce((sum, { seconds }) => sum + seconds, 0);
+
+async function troublesOf(world: World, tenants: readonly Tenant[], plan: Plan): Promise<Trouble[]> {
+  const troubles: Trouble[] = [];
+  for (const { name, seconds, begin, end } of ACTS) {
+    begin(world, tenants, plan);
+    // The designs are compared in how late a revocation comes.
+    world.comparesDesigns = begin === revokeMany;
+    await pass(world, seconds);
+    end?.(world, tenants);
+    troubles.push({ name, tallies: world.turn().leases, strangers: world.strangers });
+    world.strangers = new Tally();
+  }
+  return troubles;
+}
+
+function flood(world: World, _: readonly Tenant[], { size }: Plan): void {
+  const random = new Random(`${world.setting.seed} flood`);
+  const count = Math.round((FLOOD_S * FLOOD_PER_SECOND * size.requestsPerSecond) / 1_000_000);
+  for (let i = 0; i < count; i++) {
+    const location = random.below(Math.min(FLOOD_LOCATIONS, size.locations));
+    const network = random.below(FLOOD_NETWORKS);
+    const address = `198.51.${100 + Math.floor(network / 256)}.${network % 256}`;
+    world.time.after(random.next() * 1_000 * FLOOD_S, () => world.strange(location, address, i));
+  }
+}
+
+function revokeMany(world: World, tenants: readonly Tenant[]): void {
+  const random = new Random(`${world.setting.seed} revocations`);
+  const keys = tenants.flatMap((tenant) => [...tenant.keys]);
+  for (let i = keys.length - 1; i > 0; i--) {
+    const j = random.below(i + 1);
+    const [a, b] = [keys[i], keys[j]];
+    if (a !== undefined && b !== undefined) [keys[i], keys[j]] = [b, a];
+  }
+  for (const key of keys.slice(0, REVOCATIONS))
+    world.time.after(random.next() * 1_000 * REVOKING_S, () => world.revoke(key));
+}

@@ -1,0 +1,84 @@
+/**
+ * `npm run simulate`: the gateway at the scale of the internet, on paper. Its own modules decide, under a virtual clock; the same
+ * seed gives the same report.
+ */
+import "./hooks.ts";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { parseStrictly, UsageError } from "../local/options.ts";
+import { runCommand } from "../local/run.ts";
+
+const USAGE = `npm run simulate -- [options]      a million requests a second, on paper; about four minutes
+
+  --scale N            one in N tenants is simulated (1024, from 64 to 8192); smaller is slower and more exact
+  --seed TEXT          of everything that is left to chance (1)
+  --minutes N          of the quiet time that is measured (2)
+  --json               for scripts
+  --figures FOLDER     draws three figures there
+`;
+
+process.exit(await runCommand(USAGE, main));
+
+async function main(signal: AbortSignal): Promise<number> {
+  const {
+    scale = "1024",
+    seed = "1",
+    minutes = "2",
+    json = false,
+    figures,
+    help = false,
+  } = parse(process.argv.slice(2));
+  if (help) {
+    console.log(USAGE);
+    return 0;
+  }
+  const plan = {
+    size: { tenants: 1_000_000, requestsPerSecond: 1_000_000, locations: 300, maxIsolates: 50 },
+    scale: whole("--scale", scale, 64, 8_192),
+    seed,
+    minutes: whole("--minutes", minutes, 1, 60),
+  };
+  signal.addEventListener("abort", () => process.exit(0));
+  // The gateway's modules may be read only now that the hooks are there.
+  const { run } = await import("./run.ts");
+  const { asJson, asMarkdown } = await import("./report.ts");
+  const { figuresOf } = await import("./figures.ts");
+  const report = await run(plan, progressOn(process.stderr));
+  process.stderr.write("\n");
+  console.log(json ? asJson(report) : asMarkdown(report));
+  if (figures === undefined) return 0;
+  const folder = resolve(figures);
+  await mkdir(folder, { recursive: true });
+  for (const { file, svg } of figuresOf(report.findings)) await writeFile(join(folder, file), svg);
+  return 0;
+}
+
+function parse(args: string[]) {
+  const [text, flag] = [{ type: "string" }, { type: "boolean" }] as const;
+  const options = { scale: text, seed: text, minutes: text, json: flag, figures: text, help: flag } as const;
+  return parseStrictly(() => parseArgs({ args, options }).values);
+}
+
+function whole(name: string, value: string, least: number, most: number): number {
+  const number = /^\d{1,6}$/.test(value) ? Number(value) : 0;
+  if (number >= least && number <= most) return number;
+  const found = JSON.stringify(value);
+  throw new UsageError(`${name} is ${found}: allowed is a whole number from ${least} to ${most}.`);
+}
+
+/** Share and time left, once a second of the real time. */
+function progressOn(stream: NodeJS.WriteStream): (share: number) => void {
+  // The simulation has a clock of its own.
+  const now = () => Number(process.hrtime.bigint() / 1_000_000n);
+  const beganMs = now();
+  let shownMs = beganMs;
+  return (share) => {
+    const nowMs = now();
+    if (nowMs - shownMs < 1_000 || share <= 0) return;
+    shownMs = nowMs;
+    const leftS = Math.round(((nowMs - beganMs) * (1 - share)) / share / 1_000);
+    const text = `${Math.round(100 * share)} %, ${leftS} s left`;
+    stream.write(stream.isTTY ? `\r${text.padEnd(24)}` : `${text}\n`);
+  };
+}
