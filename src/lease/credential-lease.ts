@@ -119,6 +119,11 @@ export class CredentialLease {
     return Math.min(MAX_WISH, Math.max(0, expected - left));
   }
 
+  /** Whether what is in hand suffices for one request at that instant. */
+  isSupplied(policy: PolicyName, atMs: number): boolean {
+    return !POLICIES[policy].countedByOrigin && this.#buckets.some((bucket) => bucket.left(atMs) > 0);
+  }
+
   /** What to tell the authority with the next ask. */
   takeDone(nowMs: number): Done[] {
     this.#retire(nowMs);

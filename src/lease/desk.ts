@@ -118,8 +118,7 @@ export class LeaseDesk {
     const goesOn = known && this.#tenant(holding.tag).isSilent(this.#nowMs());
     const degraded = goesOn ? this.#degraded(known, question) : null;
     if (degraded !== null) return degraded;
-    const wish = Math.max(1, known?.wish(WISH_FOR_MS, this.#nowMs()) ?? FIRST_WISH);
-    const grant = await this.#askNow(credential, holding, question, occasion, wish);
+    const grant = await this.#askFor(credential, holding, question, occasion, known);
     if (grant !== null) return { grant, degraded: false, claim: null };
     return known === undefined ? null : this.#degraded(known, question);
   }
@@ -135,6 +134,25 @@ export class LeaseDesk {
     this.#tenant(lease.claim.tag).beRenewed(nowMs + this.#rule.authorityTimeoutMs);
     const wish = lease.wish(WISH_FOR_MS, nowMs);
     return this.#askNow(credential, lease.claim, { ...question, policy: "api" }, occasion, wish, true);
+  }
+
+  /** Tokens in hand that outlast the ask are used first: then the lease is all that is asked for. */
+  async #askFor(
+    credential: Credential,
+    holding: Holding,
+    question: Question,
+    occasion: Occasion,
+    known: CredentialLease | undefined,
+  ): Promise<Grant | null> {
+    const nowMs = this.#nowMs();
+    const isSupplied = known?.isSupplied(question.policy, nowMs + this.#rule.authorityTimeoutMs) ?? false;
+    const wish = known?.wish(WISH_FOR_MS, nowMs) ?? FIRST_WISH;
+    if (isSupplied) {
+      const grant = await this.#askNow(credential, holding, question, occasion, wish);
+      const isEmpty = grant?.verdict === "granted" && grant.tokens === 0;
+      if (!isEmpty) return grant;
+    }
+    return this.#askNow(credential, holding, question, occasion, Math.max(1, wish));
   }
 
   async #askNow(
@@ -167,8 +185,11 @@ export class LeaseDesk {
     const isForMany = lease.learn(grant, question.policy, occasion.nonce, askedAtMs, nowMs);
     // Also one that is known: its size may be another one now.
     this.#credentials.set(credential.secret, lease);
-    if (!isForMany || inBackground) return grant;
+    const { verdict } = grant;
+    const isAboutTokens = verdict === "granted" || verdict === "rate_limited";
+    if (inBackground || !isAboutTokens || POLICIES[question.policy].countedByOrigin) return grant;
     const own = this.answer(lease, question);
+    if (own === null && !isForMany) return grant;
     // Whoever asked is appointed, not whoever is let in on the same lease.
     return own !== null && grant.refresh === true ? { ...own, refresh: true } : own;
   }

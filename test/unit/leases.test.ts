@@ -333,6 +333,28 @@ describe("limits", () => {
     expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ remaining: 600 - 1 - 2, outstanding: 2 });
   });
 
+  it("tokens in hand are used first when a lease has ended: the next one costs none", async () => {
+    const world = await acme({}, 600);
+    const isolate = world.isolate();
+    await ask(world, isolate);
+    await world.pass(12 * SECOND);
+    const before = world.authorityCalls;
+    expect((await ask(world, isolate)).is).toBe("granted");
+    expect(world.authorityCalls - before).toBe(1);
+    const usage = world.authority(ACME).usage(null);
+    expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ remaining: 600 - 4, outstanding: 4 });
+  });
+
+  it("nobody is refused for others' use of the limit while tokens are in hand, also when a lease has ended", async () => {
+    const world = await acme({}, 100);
+    const [one, other] = [world.isolate(), world.isolate()];
+    await ask(world, one);
+    expect(await admitted(world, [other], 200)).toBe(96);
+    await world.pass(LEASE_MS + SECOND);
+    expect((await ask(world, other)).is).toBe("rate_limited");
+    expect(await admitted(world, [one], 4)).toBe(3);
+  });
+
   it("a refusal is leased: who hammers costs the authority one call a second at most, and is served when it said", async () => {
     const world = await acme({}, 3);
     const isolate = world.isolate();
