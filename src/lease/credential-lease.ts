@@ -18,7 +18,7 @@ export interface Question extends Use {
 const ENTRY_BYTES = 1_500;
 const TERM_BYTES = 150;
 /** Tokens for a credential that nobody has seen in use yet. */
-export const FIRST_WISH = 4;
+export const FIRST_WISH = 2;
 const MAX_WISH = 1_000_000;
 /** Between two asks in the background about one credential. */
 const PAUSE_MS = 250;

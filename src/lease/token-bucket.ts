@@ -40,12 +40,13 @@ export class TokenBucket {
   /** Little is left of what is used up faster than it lasts. */
   isRunningOut(nowMs: number): boolean {
     const left = this.left(nowMs);
-    return left > 0 && left <= this.#granted / 4 && left <= this.expected(this.#untilMs - nowMs, nowMs);
+    if (left === 0 || left > this.#granted / 4) return false;
+    return left <= Math.ceil(this.expected(this.#untilMs - nowMs, nowMs));
   }
 
-  /** How many are used in that time, as far as the past tells. */
+  /** How many are used in that time, as far as the past tells; not rounded, so that what is seldom stays seldom. */
   expected(forMs: number, nowMs: number): number {
-    return Math.ceil((this.#used * forMs) / Math.max(MEASURED_MS, nowMs - this.#beganAtMs));
+    return (this.#used * forMs) / Math.max(MEASURED_MS, nowMs - this.#beganAtMs);
   }
 
   /** One request; call where it is not over. The state of its policy afterwards, as far as this isolate knows. */
