@@ -9,7 +9,7 @@ import { CLOCK_MARGIN_MS, type Done } from "./protocol.ts";
 const PRUNE_EVERY_MS = 60_000;
 /** Most that one ask gets of what is left. */
 const SHARES = 8;
-/** What is no more than a thousandth of what is left is missed by nobody. */
+/** What is no more than a thousandth of what can be spared is missed by nobody. */
 const PLENTY = 1_000;
 const MAX_PLENTY = 64;
 const PLENTY_MS = 300_000;
@@ -117,11 +117,13 @@ export class Ledger {
       return refused(policy, Math.max(blockedMs, before.retryAfterMs));
     }
     // A share of what is left: there are other isolates, and the last tokens are given one by one. Of plenty, also what is
-    // not wished for, and for long: it spares a busy tenant's authority asks about each of its keys.
-    const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(before.available / PLENTY));
+    // not wished for, and for long: it spares a busy tenant's authority asks about each of its keys. But never of the last
+    // quarter of the limit: thousands of isolates would keep it from those who have a use for it.
+    const spare = Math.max(0, before.available - policy.limit / 4) / PLENTY;
+    const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(spare));
     const share = Math.max(1, Math.floor(before.available / SHARES));
     const tokens = Math.min(Math.max(ask.wish, plenty), share);
-    const isPlenty = tokens <= before.available / PLENTY;
+    const isPlenty = tokens <= spare;
     const severalUntilMs = isPlenty ? nowMs + PLENTY_MS : ask.severalUntilMs;
     const usableUntilMs = tokens > 1 ? severalUntilMs : ask.usableUntilMs;
     const countsUntilMs = this.#commit(ask, tokens, usableUntilMs);

@@ -99,7 +99,7 @@ describe("on a lease", () => {
   });
 
   it("a busy isolate never waits: what comes next is asked for in the background", async () => {
-    const world = await acme({}, 6_000);
+    const world = await acme({}, 8_000);
     const isolate = world.isolate();
     await ask(world, isolate);
     const decided = new Set<string>();

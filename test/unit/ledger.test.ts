@@ -186,6 +186,16 @@ describe("the ledger", () => {
     expect(ledger.passedInShadow("posts", "", laterMs)).toBe(0);
   });
 
+  it("gives more than is wished for out of what can be spared only: a quarter of the limit is left to who has a use for it", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    const several = { policy: policy("api", 40_000), partition: "k1", isSingle: false, settleWithinMs: 0 };
+    const [asks, limit] = [4_000, 40_000];
+    let given = 0;
+    for (let i = 0; i < asks; i++) given += ledger.take(ask(`n${i}`, several), START_MS).tokens;
+    expect(given).toBeGreaterThan(limit / 2);
+    expect(given).toBeLessThanOrEqual(0.75 * limit + asks);
+  });
+
   it("whoever waits for `resetSeconds` after a refusal is admitted", () => {
     const ledger = new Ledger(memoryStorage().sql);
     ledger.take(ask("a"), START_MS);
