@@ -130,6 +130,8 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
      AFTER UPDATE OF key_id, kind, state, scopes, allowed_networks, expires_at_ms, superseded, limits, generation
      ON key BEGIN UPDATE epoch SET changes = changes + 1; END;
    CREATE TRIGGER key_dropped AFTER DELETE ON key BEGIN UPDATE epoch SET changes = changes + 1; END;`,
+  `-- It was read once a minute and written with every grant, each time a row that is paid for.
+   DROP INDEX grant_log_counts_until;`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

@@ -50,6 +50,13 @@ const KEY = {
 };
 
 describe("a tenant's database", () => {
+  it("writes a grant with one index and no more: each is a row that is paid for", () => {
+    const { sql } = memoryStorage();
+    const of =
+      "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'grant_log' AND sql IS NOT NULL";
+    expect(sql.exec(of).toArray()).toEqual([expect.objectContaining({ name: "grant_log_window" })]);
+  });
+
   const versions = AUTHORITY_MIGRATIONS.map((_, i) => i + 1);
 
   it.each(versions)("of version %d is upgraded, and holds what it held", (version) => {
