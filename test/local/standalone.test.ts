@@ -1,5 +1,6 @@
 /** `npm run standalone`: what a self-hoster runs, and what it keeps when it is killed. */
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -43,6 +44,27 @@ const integrations = ({ url }: Standalone, authorization: string, headers: [stri
   send(url, { path: "/public/v1/integrations", authorization, headers });
 const post = ({ url }: Standalone) =>
   send(url, { method: "POST", path: "/public/v1/posts", authorization: DEMO.acme.apiKey, body: "{}" });
+
+/** The demo's tenants, and a key that was learnt from Postiz. */
+async function expectDemo(standalone: Standalone): Promise<void> {
+  const learnt = createHash("sha256").update("learnt-demo-key").digest("hex");
+  const credentials = [
+    DEMO.acme.apiKey,
+    DEMO.acme.token,
+    learnt,
+    DEMO.acme.revokedApiKey,
+    DEMO.lapsed.apiKey,
+  ];
+  const answers = await Promise.all(credentials.map((each) => integrations(standalone, each)));
+  const told = answers.map(({ status, headers }) => `${status} ${headers.get("Proxy-Status") ?? ""}`);
+  expect(told).toEqual([
+    "201 ",
+    "201 ",
+    "201 ",
+    expect.stringMatching(/^401 .*key_revoked/),
+    expect.stringMatching(/^401 .*subscription_inactive/),
+  ]);
+}
 
 function events(): GatewayEvent[] {
   const args = ["run", "-s", "standalone", "--", "events", "--data", dataDir, "--json"];
@@ -104,11 +126,13 @@ describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
     expect(await second.ended).toBe(0);
   });
 
-  it(`comes back with every acknowledged write after SIGKILL in the middle of writes, ${KILLS} times`, async () => {
+  it(`goes on with what its first version has stored, and comes back with every acknowledged write after SIGKILL, ${KILLS} times`, async () => {
+    execFileSync("tar", ["-xzf", join(ROOT, "test/fixtures/first-standalone.tar.gz"), "-C", dataDir]);
     origin.answers(json(201, {}));
     let acknowledged = 0;
     for (let kill = 0; kill < KILLS; kill++) {
-      const gateway = await start("--var", "API_LIMIT:1000000", ...(kill === 0 ? ["--demo"] : []));
+      const gateway = await start("--var", "API_LIMIT:1000000", "--var", "SUBSCRIPTIONS:required");
+      if (kill === 0) await expectDemo(gateway);
       let alive = true;
       const writer = async () => {
         while (alive) {
