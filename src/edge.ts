@@ -18,11 +18,18 @@ import type { RelayEnd } from "./upstream/relay.ts";
 import type { WaitUntil } from "./wait-until.ts";
 
 export function handle(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
-  const answered = respond(request, env, (work) => ctx.waitUntil(work));
+  const answered = respond(request, env, (work) => ctx.waitUntil(work.catch(tellFailure)));
   // A client that leaves before the answer must not take its event and its settlement along.
   ctx.waitUntil(answered);
   return answered;
 }
+
+/** Nobody waits for what runs in the background: its failure would be seen by no one. */
+function tellFailure(error: unknown): void {
+  console.error(JSON.stringify({ event: "background_failed", error: stackOf(error) }));
+}
+
+const stackOf = (error: unknown) => (error instanceof Error ? error.stack : String(error));
 
 async function respond(request: Request, env: Env, waitUntil: WaitUntil): Promise<Response> {
   const isolate = isolateOf(env);
@@ -36,8 +43,7 @@ async function respond(request: Request, env: Env, waitUntil: WaitUntil): Promis
     target = read.ok ? read.value : null;
     served = read.ok ? await dispatch(context, event, read.value, isolate, env, waitUntil) : read;
   } catch (error) {
-    const stack = error instanceof Error ? error.stack : String(error);
-    console.error(JSON.stringify({ event: "internal", requestId: context.requestId, error: stack }));
+    console.error(JSON.stringify({ event: "internal", requestId: context.requestId, error: stackOf(error) }));
     served = deny("internal", "The gateway failed; its log holds more under the request id");
   }
   const response = served.ok

@@ -11,6 +11,7 @@ import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { handle } from "../../src/edge.ts";
 import type { Env } from "../../src/env.ts";
+import { LeaseDesk } from "../../src/lease/desk.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
 import { stubRuntime } from "../support/runtime.ts";
 import { says, World } from "../support/world.ts";
@@ -304,6 +305,18 @@ async function expectRecovery(stage: Stage, isolate: Env, kind: Kind): Promise<v
   // Beside the requests themselves, one introspection.
   expect(world.originCalls - before[2], "calls to the origin").toBeLessThanOrEqual(101);
 }
+
+it("what fails in the background is one line in the log, and the request that began it is served", async () => {
+  const stage = new Stage();
+  const isolate = await stage.open("key", "warm");
+  vi.spyOn(LeaseDesk.prototype, "renew").mockRejectedValue(new Error("a bug of our own"));
+  await stage.world.pass(4 * SECOND);
+  expect((await stage.ask([isolate], "key"))[0]?.is).toBe(OK);
+  const lines = vi.mocked(console.error).mock.calls.map(([line]) => JSON.parse(String(line)));
+  expect(lines.filter(({ event }) => event === "background_failed")).toEqual([
+    { event: "background_failed", error: expect.stringContaining("a bug of our own") },
+  ]);
+});
 
 it("a key that is revoked while KV can't be written is refused all the same, and KV hears of it in the end", async () => {
   const stage = new Stage();
