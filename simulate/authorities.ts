@@ -10,8 +10,9 @@ import { countingStorage } from "./storage.ts";
 import type { Usage } from "./tally.ts";
 import type { Timer } from "./virtual-time.ts";
 
-/** Of one call, with its write. */
+/** Of one call, with its write, and of each further ask in it: measured in Node, 0.12 to 0.2 ms of a busy machine. */
 export const CALL_MS = 2;
+const FURTHER_ASK_MS = 0.2;
 /** Whoever would have to wait longer is told that the object is overloaded. */
 export const QUEUE_MS = 5_000;
 /** An object that nobody calls leaves memory. */
@@ -62,6 +63,7 @@ export class Authorities {
     const stub = (tag: string) => {
       const get = (_: object, name: string | symbol) => {
         if (name === "then") return undefined;
+        if (before && name === "leaseAll") return oneByOne;
         return (...args: unknown[]) => {
           return this.#call(location, tag, String(name), before ? args.map(withoutLease) : args);
         };
@@ -112,12 +114,14 @@ export class Authorities {
         if (seat.isDown) return fail(Object.assign(new Error("reset"), { retryable: true }));
         if (waitMs > QUEUE_MS) return fail(Object.assign(new Error("overloaded"), { overloaded: true }));
         const { life } = seat;
-        seat.busyUntilMs = nowMs + waitMs + seat.callMs;
+        const workMs = seat.callMs + FURTHER_ASK_MS * (asksIn(name, args) - 1);
+        seat.busyUntilMs = nowMs + waitMs + workMs;
         const perform = async () => {
           if (seat.life !== life) return fail(Object.assign(new Error("reset"), { retryable: true }));
           try {
             const answer = await this.#perform(seat, name, args);
-            this.#network.time.after(seat.callMs, () => {
+            seat.usage().activeMs += workMs;
+            this.#network.time.after(workMs, () => {
               this.#network.time.stir();
               reply(() => resolve(answer));
             });
@@ -137,7 +141,6 @@ export class Authorities {
   #perform(seat: Seat, name: string, args: unknown[]): unknown {
     const usage = seat.usage();
     usage.authorityCalls++;
-    usage.activeMs += seat.callMs;
     seat.calls++;
     const object = this.#awake(seat);
     return (Reflect.get(object, name) as Method).apply(object, args);
@@ -174,6 +177,13 @@ export class Authorities {
     if (seat === undefined) throw new Error(`nobody's authority was asked: ${tag}`);
     return seat;
   }
+}
+
+const asksIn = (name: string, [asks]: readonly unknown[]) =>
+  name === "leaseAll" ? (asks as unknown[]).length : 1;
+
+function oneByOne(): never {
+  throw new TypeError('The RPC receiver does not implement the method "leaseAll".');
 }
 
 /** As an isolate of the version before leases asks: for one request. */
