@@ -247,6 +247,19 @@ describe("by example", () => {
     expect(window.at(1_500, 2)).toEqual({ available: 1, resetMs: 1_500, retryAfterMs: 0 });
   });
 
+  it("a grant of which nothing was used leaves nothing behind, not even an instant to wait for", () => {
+    const window = new RollingWindow([spent("a", 5_000, 3)]);
+    window.settle("a", 2_000, 0);
+    expect(window.at(0, 3)).toEqual({ available: 3, resetMs: 0, retryAfterMs: 0 });
+    expect(window.isEmpty(0)).toBe(true);
+  });
+
+  it("is empty from the instant on at which its last token counts no more, and not before", () => {
+    const window = new RollingWindow([spent("a", 1_000), spent("b", 2_000)]);
+    expect([window.isEmpty(1_999), window.isEmpty(2_000)]).toEqual([false, true]);
+    expect(new RollingWindow().isEmpty(0)).toBe(true);
+  });
+
   it("a limit of 0 grants nothing, ever", () => {
     expect(new RollingWindow().at(0, 0)).toEqual({ available: 0, resetMs: 0, retryAfterMs: Infinity });
   });
