@@ -52,9 +52,8 @@ export class RollingWindow {
   }
 
   spend(spent: Spent): void {
-    let at = this.#spent.length;
-    while (at > 0 && (this.#spent[at - 1]?.countsUntilMs ?? 0) > spent.countsUntilMs) at--;
-    this.#spent.splice(at, 0, spent);
+    const before = this.#spent.findLastIndex((other) => other.countsUntilMs <= spent.countsUntilMs);
+    this.#spent.splice(before + 1, 0, spent);
     this.#total += spent.tokens;
   }
 
@@ -80,7 +79,7 @@ export class RollingWindow {
       this.#total -= spent.tokens;
       gone++;
     }
-    if (gone > 0) this.#spent.splice(0, gone);
+    this.#spent.splice(0, gone);
   }
 
   #untilBelow(limit: number, nowMs: number): number {
