@@ -165,7 +165,6 @@ export class CredentialLease {
     // Tokens of another limit are not what may be used now.
     if (this.#newest !== null && this.#newest.limit !== quota.policy.limit) this.#giveUp();
     if (wouldHaveBeen !== undefined || tokens === 0) return false;
-    this.#retire(nowMs);
     this.#newest = new TokenBucket(nonce, tokens, quota, askedAtMs, askedAtMs + lease.tokensForMs);
     this.#buckets.push(this.#newest);
     return true;
