@@ -267,3 +267,198 @@ describe("the ledger", () => {
     expect({ granted, ...quota }).toMatchObject({ granted: false, remaining: 0, resetSeconds: 3_600 });
   });
 });
+
+const SECOND = 1_000;
+const at = (seconds: number) => START_MS + seconds * SECOND;
+
+/** Of a key's policy: tokens are usable for a second, several for half a minute, and then count for a window. */
+const ask = (nonce: string, limit: number, more: Partial<Parameters<Ledger["take"]>[0]> = {}) => ({
+  nonce,
+  policy: policy("api", limit),
+  partition: "k1",
+  usableUntilMs: at(1),
+  severalUntilMs: at(30),
+  wish: 1,
+  isSingle: false,
+  settleWithinMs: 0,
+  inShadow: false,
+  ...more,
+});
+
+describe("several tokens", () => {
+  it("are an eighth of what is left at most, or as many as nobody misses, and those last for five minutes", () => {
+    for (const [limit, wish, tokens, usableUntilMs] of [
+      [600, 100, 75, at(30)],
+      [600, 3, 3, at(30)],
+      [15, 100, 1, at(1)],
+      [8_000, 1, 8, at(300)],
+      [8_000, 9, 9, at(30)],
+      [1_000_000, 1, 64, at(300)],
+    ] as const) {
+      const taken = new Ledger(memoryStorage().sql).take(ask("a", limit, { wish }), START_MS);
+      expect(taken).toMatchObject({ granted: true, tokens, usableUntilMs });
+    }
+  });
+
+  it("that were given up count no more, neither as used nor as passed in shadow, after a restart too", () => {
+    const { sql } = memoryStorage();
+    const ledger = new Ledger(sql);
+    ledger.take(ask("a", 80, { wish: 10 }), START_MS);
+    ledger.done({ nonce: "a", used: 0 }, at(1));
+    for (const each of [ledger, new Ledger(sql)]) {
+      expect(each.look(policy("api", 80), "k1", at(1)).quota.remaining).toBe(80);
+      expect(each.outstanding("api", "k1", at(1))).toBe(0);
+      expect(each.passedInShadow("api", "k1", at(1))).toBe(0);
+    }
+  });
+
+  it("that were used count for a window from the account on, once, however often it is rendered", () => {
+    const { sql } = memoryStorage();
+    const ledger = new Ledger(sql);
+    ledger.take(ask("a", 80, { wish: 10 }), START_MS);
+    for (const seconds of [1, 20]) ledger.done({ nonce: "a", used: 4 }, at(seconds));
+    const freeAtMs = at(1 + 60) + MARGIN_MS;
+    for (const each of [ledger, new Ledger(sql)]) {
+      expect(each.look(policy("api", 80), "k1", freeAtMs - 1).quota.remaining).toBe(76);
+      expect(each.look(policy("api", 80), "k1", freeAtMs).quota.remaining).toBe(80);
+    }
+  });
+
+  it("an account of what is not known, of posts, or of what passed in shadow changes nothing", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    const posts = { policy: policy("posts", 2, 3_600), partition: "" };
+    ledger.take(ask("post", 2, posts), START_MS);
+    ledger.take(ask("shadow", 0, { inShadow: true }), START_MS);
+    for (const nonce of ["post", "shadow", "unknown"]) ledger.done({ nonce, used: 0 }, at(1));
+    expect(ledger.look(posts.policy, "", at(2)).quota.remaining).toBe(1);
+    expect(ledger.passedInShadow("api", "k1", at(2))).toBe(1);
+    // As long as it would have counted, which a window from the account on would be shorter than.
+    expect(ledger.passedInShadow("api", "k1", at(63) - 1)).toBe(1);
+  });
+
+  it("a post that passed in shadow is still told of when it has been settled", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    const posts = { policy: policy("posts", 0, 3_600), partition: "" };
+    ledger.take(ask("post", 0, { ...posts, inShadow: true }), START_MS);
+    expect(ledger.settle("post", at(1))).toBe("posts");
+    expect(ledger.passedInShadow("posts", "", at(2))).toBe(1);
+  });
+});
+
+describe("what the ledger answers", () => {
+  it("to an ask that was let in by the shadow is the same again, also when there are tokens meanwhile", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.take(ask("a", 0, { inShadow: true }), START_MS);
+    expect(ledger.take(ask("a", 5, { inShadow: true }), at(1)).granted).toBe(false);
+    expect(ledger.passedInShadow("api", "k1", at(1))).toBe(1);
+  });
+
+  it("where it refuses is nothing to use, and the time to wait", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.take(ask("a", 1), START_MS);
+    const refused = {
+      granted: false,
+      tokens: 0,
+      usableUntilMs: 0,
+      quota: { policy: policy("api", 1), remaining: 0, resetSeconds: 63 },
+    };
+    expect(ledger.take(ask("b", 1), START_MS)).toEqual(refused);
+    expect(ledger.look(policy("api", 1), "k1", START_MS)).toEqual(refused);
+  });
+
+  it("where it grants is when the next token comes back", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.take(ask("a", 20), START_MS);
+    expect(ledger.look(policy("api", 20), "k1", at(30))).toMatchObject({
+      granted: true,
+      quota: { remaining: 19, resetSeconds: 33 },
+    });
+  });
+
+  it("to who only looks is the origin's block as well, or the policy's own wait where that is longer", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.block("api", at(10));
+    const look = (nowMs: number) => ledger.look(policy("api", 1), "k1", nowMs);
+    expect(look(START_MS)).toMatchObject({ granted: false, quota: { remaining: 0, resetSeconds: 10 } });
+    expect(look(at(10))).toMatchObject({ granted: true, quota: { remaining: 1, resetSeconds: 0 } });
+    ledger.take(ask("a", 1), at(10));
+    ledger.block("api", at(20));
+    expect(look(at(11)).quota.resetSeconds).toBe(1 + 60 + 2 - 11);
+  });
+});
+
+describe("what the ledger keeps", () => {
+  /** SQL that was executed, by its first word and table. */
+  function recorded() {
+    const { sql } = memoryStorage();
+    const texts: string[] = [];
+    const exec = (text: string, ...values: never[]) => {
+      texts.push(text);
+      return sql.exec(text, ...values);
+    };
+    const count = (pattern: RegExp) => texts.splice(0).filter((text) => pattern.test(text)).length;
+    return { sql: { exec } as unknown as SqlStorage, count };
+  }
+  const stored = (sql: SqlStorage) => sql.exec("SELECT nonce FROM grant_log").toArray().length;
+  const READS = /^SELECT nonce, tokens, counts_until_ms AS/;
+
+  it("of a limit in use is in memory: its grants are read once, and anew when none has counted any more", () => {
+    const { sql, count } = recorded();
+    const ledger = new Ledger(sql);
+    const take = (nonce: string, seconds: number) =>
+      ledger.take(ask(nonce, 20, { usableUntilMs: at(seconds + 1) }), at(seconds));
+    for (const nonce of ["a", "b", "c"]) take(nonce, 0);
+    expect(count(READS)).toBe(1);
+    take("d", 60);
+    expect(count(READS)).toBe(0);
+    take("e", 60 + 63);
+    expect(count(READS)).toBe(1);
+  });
+
+  it("is what still counts, and what has ceased to in the last minute", () => {
+    const { sql } = memoryStorage();
+    const ledger = new Ledger(sql);
+    ledger.take(ask("a", 20), START_MS);
+    ledger.take(ask("b", 20), at(59.999));
+    // At 63 seconds the first has ceased to count.
+    ledger.take(ask("c", 20, { usableUntilMs: at(121) }), at(60));
+    ledger.take(ask("d", 20, { usableUntilMs: at(121) }), at(119.999));
+    expect(stored(sql)).toBe(4);
+    ledger.take(ask("e", 20, { usableUntilMs: at(121) }), at(120));
+    expect(stored(sql)).toBe(3);
+  });
+
+  it("of deadlines is written once a second, not for each", () => {
+    const { sql, count } = recorded();
+    const ledger = new Ledger(sql);
+    for (let ms = 1; ms <= 1_000; ms++) ledger.extendDeadline(START_MS + ms);
+    expect(count(/^UPDATE latest_deadline/)).toBe(1);
+    ledger.extendDeadline(START_MS + 1_001);
+    expect(count(/^UPDATE latest_deadline/)).toBe(1);
+  });
+
+  it("is what the tables say, where a transaction was rolled back", () => {
+    const storage = memoryStorage();
+    const ledger = new Ledger(storage.sql);
+    const work = () => {
+      ledger.take(ask("a", 20), START_MS);
+      ledger.extendDeadline(at(5));
+      throw new Error("rolled back");
+    };
+    expect(() => storage.transactionSync(work)).toThrow("rolled back");
+    ledger.forget();
+    expect(ledger.look(policy("api", 20), "k1", START_MS).quota.remaining).toBe(20);
+    expect(ledger.latestDeadlineMs()).toBe(0);
+  });
+
+  it("of another tenant counts here too: of the key it was of, and of the tenant", () => {
+    const before = new Ledger(memoryStorage().sql);
+    before.take(ask("a", 80, { wish: 10 }), START_MS);
+    before.take(ask("post", 30, { policy: policy("posts", 30, 3_600), partition: "" }), START_MS);
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.take(ask("b", 80, { partition: "new" }), START_MS);
+    ledger.takeOver(before.handOver(at(1)), "new");
+    expect(ledger.look(policy("api", 80), "new", at(1)).quota.remaining).toBe(80 - 10 - 1);
+    expect(ledger.look(policy("posts", 30, 3_600), "", at(1)).quota.remaining).toBe(29);
+  });
+});
