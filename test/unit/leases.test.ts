@@ -113,6 +113,22 @@ describe("on a lease", () => {
     expect(world.authorityCalls - before).toBeLessThanOrEqual(30);
   });
 
+  it("one ask in the background is under way at a time, whichever key it is about", async () => {
+    const world = await acme({}, 600, 5);
+    const isolate = world.isolate();
+    const askAll = async () => {
+      for (let i = 0; i < 5; i++) expect((await ask(world, isolate, keyOf(i))).is).toBe("granted");
+    };
+    await askAll();
+    await world.pass(3 * SECOND);
+    world.authorityMs = 500;
+    const before = world.authorityCalls;
+    await askAll();
+    await askAll();
+    expect(world.authorityCalls - before).toBe(1);
+    await world.pass(500);
+  });
+
   it("one answer about one key renews what is known of all the tenant's keys", async () => {
     const world = await acme({}, 600, 50);
     const isolate = world.isolate();
@@ -522,6 +538,21 @@ describe("where the authority does not answer", () => {
     expect(await admitted(world, [isolate], 200)).toBe(50);
     // Who is refused has asked.
     expect(world.authorityCalls - before).toBeLessThanOrEqual(1 + 150);
+  });
+
+  it("it is left alone for a second in the background, too, while the lease lasts", async () => {
+    const world = await acme({}, 6_000);
+    const isolate = world.isolate();
+    for (let i = 0; i < 30; i++) await ask(world, isolate);
+    await world.pass(3 * SECOND);
+    world.before = () => new Promise(() => {});
+    const before = world.authorityCalls;
+    // The one ask is given up after a second, and a second later comes the next.
+    for (let i = 0; i < 10; i++) {
+      expect(await ask(world, isolate)).toEqual({ is: "granted", degraded: false });
+      await world.pass(199);
+    }
+    expect(world.authorityCalls - before).toBe(1);
   });
 
   it("who is let in without it is let in under the limit of their own policy", async () => {
