@@ -2,24 +2,18 @@
 import { describe, expect, it } from "vitest";
 import { AskRate } from "../../src/authority/ask-rate.ts";
 import { claimFor } from "../../src/authority/claim.ts";
-import type { Grant, GrantedLease } from "../../src/authority/protocol.ts";
+import type { Grant } from "../../src/authority/protocol.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { SteadyClock } from "../../src/clock.ts";
 import { CredentialLease, FIRST_WISH, type Question } from "../../src/lease/credential-lease.ts";
 import { TenantLease } from "../../src/lease/tenant-lease.ts";
 import { TokenBucket } from "../../src/lease/token-bucket.ts";
 import type { PolicyName, Quota } from "../../src/quota/policy.ts";
+import { grantOf, QUOTA } from "./grants.ts";
 
 const SECOND = 1_000;
 const BEGAN_MS = 1_790_000_000_000;
 const at = (seconds: number) => BEGAN_MS + seconds * SECOND;
-
-/** As after a grant of eight. */
-const QUOTA: Quota = {
-  policy: { name: "api", limit: 600, windowSeconds: 60 },
-  remaining: 592,
-  resetSeconds: 60,
-};
 
 describe("tokens in hand", () => {
   const bucketOf = (granted: number, used = 0) => {
@@ -150,30 +144,6 @@ const POSTS: Quota = {
   remaining: 29,
   resetSeconds: 3_600,
 };
-
-/** An answer of the authority: eight tokens for half a minute, on a lease of five seconds. */
-function grantOf(more: Partial<Grant> = {}, lease: Partial<GrantedLease> = {}): Grant {
-  return {
-    v: 1,
-    verdict: "granted",
-    keyId: "k1",
-    subscription: { status: "active", currentPeriodEndMs: null },
-    tokens: 8,
-    quota: QUOTA,
-    usableForMs: 5 * SECOND,
-    ...more,
-    lease: {
-      epoch: "a",
-      forMs: 5 * SECOND,
-      endsInMs: null,
-      renewInMs: null,
-      tokensForMs: 30 * SECOND,
-      refusedForMs: 0,
-      terms: { scopes: null, allowedNetworks: [], allowedHosts: [] },
-      ...lease,
-    },
-  };
-}
 
 const rateLimited = (forMs: number) =>
   grantOf(
