@@ -203,11 +203,9 @@ export class LeaseDesk {
 
   #other({ secret }: Credential): Asking | undefined {
     const other = this.#asking.get(secret);
-    if (other === undefined) return undefined;
-    if (this.#nowMs() - other.begunAtMs <= 2 * this.#rule.authorityTimeoutMs) return other;
-    // The runtime has ended its request, and nobody else would notice.
-    this.#asking.delete(secret);
-    return undefined;
+    // Of one from before that the runtime has ended the request, and nobody else would notice.
+    const earliestMs = this.#nowMs() - 2 * this.#rule.authorityTimeoutMs;
+    return other !== undefined && other.begunAtMs >= earliestMs ? other : undefined;
   }
 
   #leaseOf({ secret }: Credential, claim: CredentialClaim): CredentialLease {
