@@ -20,6 +20,7 @@ describe("a credential is read from Authorization", () => {
     ["with white space around it", `  ${KEY}\t`, "api_key", KEY],
     ["free text, as the column allows", "!my~key+/=", "api_key", "!my~key+/="],
     ["a key that only begins like a scheme", "BearerX", "api_key", "BearerX"],
+    ["a key that only ends like a scheme", "XBearer", "api_key", "XBearer"],
     ["a token, raw", TOKEN, "oauth_token", TOKEN],
     ["a token with Bearer", `bEaReR ${TOKEN}`, "oauth_token", TOKEN],
     ["a token's prefix in another case, which is a key", TOKEN.toUpperCase(), "api_key", TOKEN.toUpperCase()],
@@ -57,6 +58,7 @@ describe("a malformed credential is refused before anyone is asked about it", ()
     ["only a comma", sent(",")],
     ["an inner space", sent("abc def")],
     ["an inner tab", sent("abc\tdef")],
+    ["a scheme that is not at the start", sent(`X-Bearer ${KEY}`)],
     ["another scheme", sent("Basic dXNlcjpwYXNz")],
     ["Bearer twice", sent(`Bearer Bearer ${KEY}`)],
     ["Bearer followed by a tab", sent(`Bearer\t${KEY}`)],
@@ -82,6 +84,7 @@ describe("a malformed credential is refused before anyone is asked about it", ()
   it.each([
     ["too short", TOKEN.slice(0, -1)],
     ["too long", `${TOKEN}x`],
+    ["whose prefix is there twice", `pos_${TOKEN}`],
     ["with another character", `pos_${"a".repeat(39)}-`],
     ["empty", "pos_"],
     ["with an inner space", `Bearer ${TOKEN} x`],
