@@ -464,6 +464,16 @@ describe("limits", () => {
     expect(world.authorityCalls - before).toBe(5);
   });
 
+  it("of posts are shared by a tenant's keys, of everything else each key has its own", async () => {
+    const world = await acme({ API_LIMIT: "3" }, 3, 2);
+    const isolate = world.isolate();
+    for (const policy of ["posts", "api"] as const) {
+      expect(await admitted(world, [isolate], 4, policy)).toBe(3);
+      const others = await ask(world, isolate, keyOf(1), policy);
+      expect(others.is).toBe(policy === "posts" ? "rate_limited" : "granted");
+    }
+  });
+
   it("what a key is not good for is refused without asking, and uses nothing up", async () => {
     const world = await acme({
       KEY_MAC_SECRET: "m".repeat(32),

@@ -252,6 +252,16 @@ describe("the flood shield", () => {
     expect(reasonOf(shield.check("192.0.2.1"))).toBe("passed");
   });
 
+  it("says that the limiter failed, once for each look-up, and nothing where there is none", async () => {
+    await new FloodShield(undefined).countFailure("192.0.2.1");
+    expect(console.error).not.toHaveBeenCalled();
+    const failing = limiterOf(() => Promise.reject(new Error("down"))).limiter;
+    await new FloodShield(failing).countFailure("192.0.2.1");
+    expect(vi.mocked(console.error).mock.calls).toEqual([
+      [JSON.stringify({ event: "flood_limiter_failed", error: "Error: down" })],
+    ]);
+  });
+
   it("waits half a second for the limiter, then lets pass", async () => {
     const hanging = limiterOf(() => new Promise(() => {})).limiter;
     const counted = vi.fn();
