@@ -329,7 +329,7 @@ describe("several tokens", () => {
     const posts = { policy: policy("posts", 2, 3_600), partition: "" };
     ledger.take(ask("post", 2, posts), START_MS);
     ledger.take(ask("shadow", 0, { inShadow: true }), START_MS);
-    for (const nonce of ["post", "shadow", "unknown"]) ledger.done({ nonce, used: 0 }, at(1));
+    for (const nonce of ["post", "shadow", "unknown"]) ledger.done({ nonce, used: 0 }, START_MS);
     expect(ledger.look(posts.policy, "", at(2)).quota.remaining).toBe(1);
     expect(ledger.passedInShadow("api", "k1", at(2))).toBe(1);
     // As long as it would have counted, which a window from the account on would be shorter than.
