@@ -7,6 +7,7 @@ import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { claimFor } from "../../src/authority/claim.ts";
+import type { LeaseAsk } from "../../src/authority/protocol.ts";
 import { tenantIdOf, unlinkedIdOf } from "../../src/authority/tenant-id.ts";
 import { SteadyClock } from "../../src/clock.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
@@ -730,6 +731,80 @@ describe("what a tenant's authority is asked by one isolate", () => {
     const asked = askAll(world, 10);
     await world.pass(SECOND);
     expect(new Set((await asked).map(({ is }) => is))).toEqual(new Set(["granted"]));
+describe("what the authority answers", () => {
+  const OPEN = { scopes: null, allowedNetworks: [], allowedHosts: [] };
+  let asks = 0;
+  const said = (world: World, more: Partial<LeaseAsk> = {}) =>
+    world.authority(ACME).lease({
+      ...{ v: 1, tenantId: ACME, digest: digestOf(KEY.secret), nonce: `said-${asks++}`, policy: "api" },
+      ...{ scope: "read", clientAddress: null, entrance: null, settleWithinMs: 0, wish: 8 },
+      ...more,
+    });
+
+  it("tells for how long each part of it may be used: the lease, several tokens, and a single one", async () => {
+    const world = await acme();
+    const lasting = { forMs: LEASE_MS, endsInMs: null, renewInMs: null, refusedForMs: 0, terms: OPEN };
+    expect(await said(world)).toMatchObject({
+      ...{ verdict: "granted", tokens: 8, usableForMs: LEASE_MS },
+      lease: { ...lasting, tokensForMs: 30 * SECOND },
+    });
+    expect(await said(world, { wish: 1 })).toMatchObject({
+      ...{ tokens: 1, usableForMs: SECOND },
+      lease: { ...lasting, tokensForMs: SECOND },
+    });
+  });
+
+  it("on a key that expires ends when the key does, in all its parts", async () => {
+    const world = await acme();
+    const expiresAtMs = Date.now() + 3 * SECOND;
+    await world.authority(ACME).changeKey("k0", { expiresAtMs }, null, "tests");
+    expect(await said(world)).toMatchObject({ usableForMs: 3 * SECOND, lease: { endsInMs: 3 * SECOND } });
+    await world.pass(3 * SECOND - 500);
+    expect(await said(world, { wish: 1 })).toMatchObject({ usableForMs: 500, lease: { endsInMs: 500 } });
+  });
+
+  it("to who wishes for no tokens is none, counts nothing, and can be held as long as the lease", async () => {
+    const world = await acme();
+    const grant = await said(world, { wish: 0 });
+    expect(grant).toMatchObject({ verdict: "granted", tokens: 0, usableForMs: LEASE_MS });
+    expect(grant.quota?.remaining).toBe(600);
+    const usage = world.authority(ACME).usage(null);
+    expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ outstanding: 0 });
+  });
+
+  it("where it refuses stands for every request for as long as it is sure to", async () => {
+    const world = await acme({}, 1);
+    await said(world);
+    const limited = await said(world, { wish: 1 });
+    expect(limited).toMatchObject({ verdict: "rate_limited", tokens: 0, lease: { refusedForMs: LEASE_MS } });
+    expect(limited.lease?.terms).toEqual(OPEN);
+    await world.pass(1_000 * (limited.quota?.resetSeconds ?? 0) - 2 * SECOND);
+    expect((await said(world, { wish: 1 })).lease?.refusedForMs).toBe(2 * SECOND);
+    const elsewhere = { entrance: { host: "h.example", hostOwner: tenantIdOf("rival") } };
+    expect(await said(world, elsewhere)).toMatchObject({
+      verdict: "host_not_allowed",
+      lease: { refusedForMs: 0, terms: null },
+    });
+    await world.authority(ACME).enableKey("k0", false, "tests");
+    expect(await said(world)).toMatchObject({
+      verdict: "key_disabled",
+      lease: { refusedForMs: LEASE_MS, terms: null },
+    });
+    expect(await said(world, { digest: digestOf("nobody's") })).not.toHaveProperty("lease");
+    expect((await said(world, { tenantId: tenantIdOf("rival") })).verdict).toBe("key_unknown");
+  });
+
+  it("binds a change for as long as it lasts, and none that comes after that", async () => {
+    const world = await acme({}, 600, 2);
+    expect(await revoke(world, 1)).toEqual({ effectiveByMs: Date.now(), degradedUntilMs: Date.now() });
+    const askedAtMs = Date.now();
+    await said(world);
+    await world.pass(LEASE_MS + MARGIN_MS - 1);
+    const inTime = await world.authority(ACME).enableKey("k0", false, "tests");
+    expect(inTime.ok && Date.parse(inTime.effectiveBy)).toBe(askedAtMs + LEASE_MS + MARGIN_MS);
+    await world.pass(2);
+    const late = await world.authority(ACME).enableKey("k0", true, "tests");
+    expect(late.ok && Date.parse(late.effectiveBy)).toBe(Date.now());
   });
 });
 
