@@ -173,17 +173,16 @@ export class Leases {
     this.#ledger.block(policy, nowMs + originRetryAfterSeconds * 1_000);
   }
 
-  /** Instant after which no isolate admits on what has been granted so far; but for those that can't ask any more. */
-  effectiveByMs(nowMs: number): number {
-    const latestMs = this.#ledger.latestDeadlineMs();
-    return latestMs > nowMs - CLOCK_MARGIN_MS ? latestMs + CLOCK_MARGIN_MS : nowMs;
+  /** Instant, which may have passed, after which no isolate admits on what has been granted; but for those that can't ask. */
+  effectiveByMs(): number {
+    return this.#ledger.latestDeadlineMs() + CLOCK_MARGIN_MS;
   }
 
-  /** And that instant for those that can't ask; null where they deny. */
-  degradedUntilMs(rule: LeaseRule, nowMs: number): number | null {
+  /** And that instant for those that can't ask; null where they deny, or hold nothing. */
+  degradedUntilMs(rule: LeaseRule): number | null {
     const latestMs = this.#ledger.latestDeadlineMs();
     if (!rule.degradesWithoutAuthority || latestMs === 0) return null;
-    return Math.max(nowMs, latestMs + DEGRADED_FOR_MS + CLOCK_MARGIN_MS);
+    return latestMs + DEGRADED_FOR_MS + CLOCK_MARGIN_MS;
   }
 
   #grantTokens(

@@ -630,9 +630,9 @@ export class TenantAuthority extends DurableObject<Env> {
   #receipt(graceMs = 0): ChangeReceipt {
     const nowMs = steadyNowMs();
     const time = (atMs: number) => new Date(Math.max(atMs, nowMs + graceMs)).toISOString();
-    const degradedUntilMs = this.#leases.degradedUntilMs(this.#config(), nowMs);
+    const degradedUntilMs = this.#leases.degradedUntilMs(this.#config());
     return {
-      effectiveBy: time(this.#leases.effectiveByMs(nowMs)),
+      effectiveBy: time(this.#leases.effectiveByMs()),
       ...(degradedUntilMs !== null && { degradedUntil: time(degradedUntilMs) }),
     };
   }
