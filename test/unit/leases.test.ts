@@ -772,6 +772,26 @@ describe("what the authority answers", () => {
     expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ outstanding: 0 });
   });
 
+  it("is of a single token where the origin counts, without leases or without a wish, however many are left", async () => {
+    const vars = { API_LIMIT: "100000" };
+    const [world, without] = [await acme(vars, 100_000), await acme({ ...vars, LEASE_TTL: "0" }, 100_000)];
+    expect((await said(world)).tokens).toBe(64);
+    expect((await said(world, { policy: "posts" })).tokens).toBe(1);
+    expect((await said(without)).tokens).toBe(1);
+    const asked = { v: 1, tenantId: ACME, digest: digestOf(KEY.secret), settleWithinMs: 0 } as const;
+    const byOld = await world.authority(ACME).lease({ ...asked, policy: "api", nonce: "old" });
+    expect(byOld.tokens).toBe(1);
+  });
+
+  it("says what the shadow has let in, and only of that", async () => {
+    const world = await acme({ SHADOW_POLICIES: "api" }, 1);
+    expect(await said(world)).not.toHaveProperty("wouldHaveBeen");
+    expect(await said(world)).toMatchObject({ verdict: "granted", tokens: 1, wouldHaveBeen: "rate_limited" });
+    const strict = await acme({}, 1);
+    await said(strict);
+    expect(await said(strict)).not.toHaveProperty("wouldHaveBeen");
+  });
+
   it("where it refuses stands for every request for as long as it is sure to", async () => {
     const world = await acme({}, 1);
     await said(world);
