@@ -100,15 +100,20 @@ describe("of requests that come at once", () => {
 
   it.each([
     ["was for one request only", () => ({ ...grantOf({ tokens: 1 }), lease: undefined }) as unknown as Grant],
-    [
-      "was a refusal of one request",
-      () => grantOf({ verdict: "introspection_required", quota: null }, { terms: null }),
-    ],
+    ["was a refusal of one request", () => grantOf({ verdict: "scope_insufficient", quota: null })],
     ["let in what is in shadow", () => grantOf({ tokens: 1, wouldHaveBeen: "rate_limited" })],
   ])("the others ask side by side where the answer %s", async (_, answer) => {
     const desk = new Desk(answer);
     const { tookMs } = await timed(desk.askAtOnce(5));
     expect([desk.asks.length, tookMs]).toEqual([5, 100]);
+  });
+
+  it("the others learn from the one that somebody is to introspect, and that it is not them", async () => {
+    const required = { verdict: "introspection_required", quota: null, appointed: true } as const;
+    const desk = new Desk(() => grantOf(required, { terms: null }));
+    const { value, tookMs } = await timed(desk.askAtOnce(3));
+    expect(value.map((decided) => decided?.grant.appointed)).toEqual([true, false, false]);
+    expect([desk.asks.length, tookMs]).toEqual([1, 50]);
   });
 
   it("those for posts wait for nobody, and nobody for them", async () => {

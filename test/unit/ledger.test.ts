@@ -291,8 +291,8 @@ describe("several tokens", () => {
       [600, 100, 75, at(30)],
       [600, 3, 3, at(30)],
       [15, 100, 1, at(1)],
-      [8_000, 1, 8, at(300)],
-      [8_000, 9, 9, at(30)],
+      [10_800, 1, 8, at(300)],
+      [10_800, 9, 9, at(30)],
       [1_000_000, 1, 64, at(300)],
     ] as const) {
       const taken = new Ledger(memoryStorage().sql).take(ask("a", limit, { wish }), START_MS);
