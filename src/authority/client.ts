@@ -39,7 +39,9 @@ export class AuthorityClient {
       const grant = readGrant(await within(this.#timeoutMs, work));
       if (grant === null) throw new Error("the grant is not understood");
       const ageMs = this.#nowMs() - askedAtMs;
-      return grant.verdict === "granted" && ageMs >= grant.usableForMs ? null : grant;
+      const isLate = grant.verdict === "granted" && ageMs >= grant.usableForMs;
+      if (isLate) throw new Error(`the grant came ${ageMs} ms after the ask`);
+      return grant;
     } catch (error) {
       console.error(JSON.stringify({ event: "authority_failed", tag, error: String(error) }));
       return null;

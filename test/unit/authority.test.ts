@@ -187,6 +187,20 @@ describe("asking the authority", () => {
     }
   });
 
+  it("says so in the log where a grant came too late", async () => {
+    const logged = vi.spyOn(console, "error").mockImplementation(() => {});
+    const { client, clock } = authorityOf([
+      async () => {
+        clock.ms += TIMEOUT_MS;
+        return grant;
+      },
+    ]);
+    expect(await client.lease(TAG, ask)).toBeNull();
+    expect(logged.mock.calls.flat().map(String)).toEqual([
+      `{"event":"authority_failed","tag":"${TAG}","error":"Error: the grant came ${TIMEOUT_MS} ms after the ask"}`,
+    ]);
+  });
+
   it("a grant's age counts from before the first ask, also when the second was answered", async () => {
     const { client, clock } = authorityOf([
       async () => {
