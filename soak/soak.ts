@@ -1,0 +1,63 @@
+/**
+ * `npm run soak`: standalone under mixed traffic, with an origin that fails and a gateway that is killed, until everything that
+ * happened is counted up against what the gateway says of it.
+ */
+import { existsSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { parseStrictly, UsageError } from "../local/options.ts";
+import { UserError } from "../local/project.ts";
+import { runCommand } from "../local/run.ts";
+import { asJson, asMarkdown, faultsOf } from "./report.ts";
+import { run } from "./run.ts";
+
+const USAGE = `npm run soak -- [--minutes N] [--seed N] [--json]      1 minute, with a seed of its own, by default
+
+Needs Linux. Ends with 1 where something does not add up.
+`;
+
+interface Options {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly json: boolean;
+}
+
+process.exit(await runCommand(USAGE, main));
+
+async function main(signal: AbortSignal): Promise<number> {
+  const { help = false, ...given } = parse(process.argv.slice(2));
+  if (help) {
+    console.log(USAGE);
+    return 0;
+  }
+  if (!existsSync("/proc/self/fd")) throw new UserError(`This machine has no /proc.\n\n${USAGE}`);
+  return soak(readOptions(given), signal);
+}
+
+function parse(args: string[]) {
+  const [text, flag] = [{ type: "string" }, { type: "boolean" }] as const;
+  const options = { minutes: text, seed: text, json: flag, help: flag } as const;
+  return parseStrictly(() => parseArgs({ args, options }).values);
+}
+
+function readOptions({ minutes = "1", seed, json = false }: Omit<ReturnType<typeof parse>, "help">): Options {
+  return {
+    minutes: whole("--minutes", minutes, 1, 1_440),
+    seed: seed === undefined ? Date.now() % 1_000_000 : whole("--seed", seed, 0, 999_999_999),
+    json,
+  };
+}
+
+function whole(name: string, value: string, least: number, most: number): number {
+  const number = /^\d{1,9}$/.test(value) ? Number(value) : Number.NaN;
+  if (number >= least && number <= most) return number;
+  throw new UsageError(
+    `${name} is ${JSON.stringify(value)}: allowed is a whole number from ${least} to ${most}.`,
+  );
+}
+
+async function soak({ minutes, seed, json }: Options, signal: AbortSignal): Promise<number> {
+  if (!json) console.log(`Soaking for ${minutes} min, with --seed ${seed} …`);
+  const outcome = await run({ minutes, seed }, signal);
+  console.log(json ? asJson(outcome) : asMarkdown(outcome));
+  return faultsOf(outcome).length === 0 ? 0 : 1;
+}

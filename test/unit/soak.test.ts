@@ -1,0 +1,269 @@
+/** The soak's own reckoning: that it adds up where it should, and that each of its rules can fail. */
+import { describe, expect, it } from "vitest";
+import {
+  fullestWindow,
+  type Ledger,
+  type Limit,
+  type Secret,
+  type Seen,
+  type Sent,
+} from "../../soak/ledger.ts";
+import { halves, type Sample } from "../../soak/measurements.ts";
+import { Random } from "../../soak/random.ts";
+import { reconcile } from "../../soak/reconcile.ts";
+import type { GatewayEvent } from "../../src/telemetry/event.ts";
+
+const START = 1_000_000;
+const REVOKED_FROM = START + 10_000;
+
+const secret: Secret = {
+  name: "acme/key",
+  tenant: "acme",
+  keyId: "key",
+  value: "…",
+  phases: [
+    { fromMs: 0, is: "good", reasons: [] },
+    { fromMs: REVOKED_FROM - 2_000, is: "between", reasons: ["key_revoked"] },
+    { fromMs: REVOKED_FROM, is: "ended", reasons: ["key_revoked"] },
+  ],
+  degradedUntilMs: 0,
+};
+const limit: Limit = { policy: "api", tenant: "acme", keyId: "key", limit: 3, windowMs: 60_000 };
+
+type Change<T> = { -readonly [Key in keyof T]?: T[Key] };
+interface Case {
+  readonly sent: Sent;
+  readonly seen: Seen | null;
+  readonly event: GatewayEvent | null;
+}
+
+/** A request that went well, but for what is said. */
+function request(
+  id: number,
+  sent: Change<Sent> = {},
+  seen: Change<Seen> | null = {},
+  event: object = {},
+): Case {
+  const requestId = `id-${id}`;
+  const atMs = sent.sentAtMs ?? START + id;
+  return {
+    sent: {
+      id,
+      kind: "reads",
+      manner: "plain",
+      method: "GET",
+      path: "/public/v1/posts",
+      policy: "api",
+      secret,
+      refusedFor: null,
+      bodyBytes: 0,
+      sentAtMs: atMs,
+      doneAtMs: atMs + 5,
+      end: "whole",
+      status: 200,
+      requestId,
+      reason: "",
+      intact: true,
+      ...sent,
+    },
+    seen: seen && {
+      id,
+      requestId,
+      atMs: atMs + 1,
+      tenant: "acme",
+      fault: null,
+      status: 200,
+      end: "whole",
+      endedAtMs: atMs + 4,
+      body: "none",
+      ...seen,
+    },
+    event: {
+      requestId,
+      tenant: "acme",
+      keyId: "key",
+      route: "/posts",
+      status: sent.status ?? 200,
+      outcome: sent.reason || "forwarded",
+      degraded: false,
+      ...event,
+    } as GatewayEvent,
+  };
+}
+
+const refusal = (id: number, reason: string, status: number, sent: Change<Sent> = {}) =>
+  request(id, { reason, status, ...sent }, null);
+
+function ledgerOf(cases: readonly Case[], more: Partial<Ledger> = {}): Ledger {
+  return {
+    sent: cases.map((each) => each.sent),
+    seen: cases.flatMap((each) => each.seen ?? []),
+    events: cases.flatMap((each) => each.event ?? []),
+    limits: [limit],
+    defaults: { api: 600, posts: 30 },
+    usages: [],
+    gatewayDowns: [],
+    downs: [],
+    ...more,
+  };
+}
+
+const findings = (cases: readonly Case[], more: Partial<Ledger> = {}) =>
+  reconcile(ledgerOf(cases, more)).findings.map(({ what, requestIds }) => [what, ...requestIds]);
+
+const killedAt = (atMs: number) => [{ fromMs: atMs, untilMs: atMs + 3_000 }];
+const without = (each: Case, what: "seen" | "event"): Case => ({ ...each, [what]: null });
+
+describe("what adds up", () => {
+  it("finds nothing, and says what it has looked at", () => {
+    const cases = [
+      request(1),
+      refusal(2, "key_revoked", 401, { sentAtMs: REVOKED_FROM + 1, doneAtMs: REVOKED_FROM + 2 }),
+      refusal(3, "key_unknown", 401, { secret: null, refusedFor: ["key_unknown"] }),
+      request(4, { status: 504, reason: "origin_timeout" }, { fault: "hang", end: "closed" }),
+      request(5, { end: "left", status: 0, requestId: "", intact: false }, { end: "closed" }),
+    ];
+    expect(findings(cases)).toEqual([]);
+    const { checked } = reconcile(ledgerOf(cases));
+    expect(checked.get("requests at the origin")).toBe(3);
+    expect(checked.get("refused as it has to be: key_revoked")).toBe(1);
+  });
+
+  it("lets a kill take along the events of what was under way, or younger than they may be", () => {
+    const young = without(request(1), "event");
+    expect(findings([young], { gatewayDowns: killedAt(START + 1_500) })).toEqual([]);
+    expect(reconcile(ledgerOf([young], { gatewayDowns: killedAt(START + 1_500) })).lostEvents).toBe(1);
+    expect(findings([young], { gatewayDowns: killedAt(START + 2_500) })).toEqual([
+      ["a request has no event", "id-1", "id-1"],
+    ]);
+  });
+});
+
+describe("every request exactly once", () => {
+  it.each([
+    [
+      "the origin saw a request more than once",
+      [request(1), { ...request(2), ...{ seen: request(1).seen } }],
+    ],
+    ["the origin saw what no client had sent", [{ ...request(1), sent: request(2).sent }]],
+    ["a request has no event", [without(request(1), "event")]],
+    ["a request has more than one event", [request(1), { ...request(2), event: request(1).event }]],
+    ["an event says forwarded, and the origin has not seen it", [without(request(1), "seen")]],
+    ["the origin saw another tenant's credential", [request(1, {}, { tenant: "other" })]],
+    ["an event names another key than was sent", [request(1, {}, {}, { keyId: "other" })]],
+    [
+      "the origin saw a request whose event says key_unknown",
+      [request(1, {}, {}, { outcome: "key_unknown" })],
+    ],
+    ["the origin got another body than was sent", [request(1, {}, { body: "wrong" })]],
+    ["half a body was whole to the origin", [request(1, { manner: "leaves in body" }, { body: "whole" })]],
+    ["an event has another status than the client got", [request(1, {}, {}, { status: 500 })]],
+    ["an answer had no X-Request-Id", [request(1, { requestId: "" })]],
+    ["two answers had the same X-Request-Id", [request(1), request(2, { requestId: "id-1" })]],
+  ] as const)("%s", (what, cases) => {
+    expect(findings(cases).map(([found]) => found)).toContain(what);
+  });
+
+  it("events of nobody are of clients that left, and not more than those", () => {
+    const left = refusal(3, "", 0, { end: "left", requestId: "" });
+    const cases = [request(2), { ...without(left, "event"), event: refusal(1, "key_unknown", 401).event }];
+    expect(findings(cases)).toEqual([]);
+    const another = { ...request(5), event: refusal(6, "key_unknown", 401).event };
+    expect(findings([...cases, another]).map(([found]) => found)).toContain(
+      "2 events are of no request that is known, 1 at most may be",
+    );
+  });
+});
+
+describe("nothing passes that must not, nothing is refused that must not be", () => {
+  it.each([
+    [
+      "a secret that had ended (key_revoked) was seen at the origin",
+      request(1, { sentAtMs: REVOKED_FROM, doneAtMs: REVOKED_FROM + 5 }),
+    ],
+    ["what had to be refused (key_unknown) reached the origin", request(1, { refusedFor: ["key_unknown"] })],
+    ["refused without need: key_revoked, reads", refusal(1, "key_revoked", 401)],
+    ["refused without need: flood, reads", refusal(1, "flood", 429)],
+    ["refused without need: origin_unreachable, reads", refusal(1, "origin_unreachable", 502)],
+    [
+      "refused without need: origin_timeout, reads",
+      request(1, { reason: "origin_timeout", status: 504 }, { fault: "slow" }),
+    ],
+    ["an answer came from nowhere", without(request(1), "seen")],
+    ["an answer is not the one that the origin gave", request(1, { intact: false })],
+    ["an answer broke off that the origin had given", request(1, { end: "cut" })],
+    ["200 was not what the origin said", request(1, {}, { fault: "error" })],
+    ["no answer (broken), and the gateway was there: reads", request(1, { end: "broken", status: 0 })],
+    ["a client waited in vain", request(1, { end: "hung", status: 0 })],
+  ] as const)("%s", (what, each) => {
+    expect(findings([each])).toContainEqual([what, "id-1"]);
+  });
+
+  it("what a part of the gateway's own took too long for is let pass, but not often", () => {
+    const slow = (id: number, tookMs: number) =>
+      refusal(id, "authority_unavailable", 503, { doneAtMs: START + id + tookMs });
+    expect(findings([slow(1, 1_200)])).toEqual([]);
+    expect(findings([slow(1, 900)])).toEqual([
+      ["refused without need: authority_unavailable, reads", "id-1"],
+    ]);
+    expect(findings([slow(1, 1_200), slow(2, 1_200)])).toHaveLength(1);
+  });
+
+  it("may pass until it is said to have ended, and be refused from when that was asked for", () => {
+    const between = { sentAtMs: REVOKED_FROM - 1_000, doneAtMs: REVOKED_FROM - 990 };
+    expect(findings([request(1, between), refusal(2, "key_revoked", 401, between)])).toEqual([]);
+  });
+});
+
+describe("limits", () => {
+  const three = [request(1), request(2), request(3)];
+  const refused = (sentAtMs: number) => refusal(9, "rate_limited", 429, { sentAtMs, doneAtMs: sentAtMs + 1 });
+
+  it("one too many in any window is found, with all that are in it", () => {
+    expect(
+      findings([...three, request(4, { sentAtMs: START + 59_000, secret: { ...secret, phases: [] } })]),
+    ).toEqual([["api of acme/key: 4 of 3 in one window", "id-1", "id-2", "id-3", "id-4"]]);
+    const free = { ...secret, phases: [] };
+    expect(findings([...three, request(4, { sentAtMs: START + 60_002, secret: free })])).toEqual([]);
+  });
+
+  it("a refusal without need is found", () => {
+    expect(findings([...three, refused(START + 20)])).toEqual([]);
+    expect(findings([request(1), request(2), refused(START + 20)])).toEqual([
+      ["api of acme/key: refused with 2 of 3 used, and 0 held", "id-9"],
+    ]);
+    expect(findings([...three, refused(START + 104_000)])).toHaveLength(1);
+  });
+
+  it("a dead isolate may have held an eighth of it, for a while", () => {
+    const limits = [{ ...limit, limit: 16 }];
+    const some = Array.from({ length: 14 }, (_, i) => request(10 + i));
+    const gatewayDowns = killedAt(START + 5_000);
+    expect(findings([...some, refused(START + 9_000)], { limits, gatewayDowns })).toEqual([]);
+    expect(findings([...some.slice(1), refused(START + 9_000)], { limits, gatewayDowns })).toHaveLength(1);
+  });
+
+  it("what the gateway says it has counted is compared", () => {
+    const usage = (remaining: number) => [{ limit, atMs: START + 100, remaining, outstanding: 0 }];
+    expect(findings(three, { usages: usage(0) })).toEqual([]);
+    expect(findings(three, { usages: usage(1) })).toHaveLength(1);
+    expect(findings(three.slice(1), { usages: usage(0) })).toHaveLength(1);
+  });
+
+  it("finds the fullest window", () => {
+    expect(fullestWindow([], 10)).toEqual({ count: 0, from: 0 });
+    expect(fullestWindow([0, 5, 10, 14, 30], 10)).toEqual({ count: 3, from: 1 });
+  });
+});
+
+it("the two halves of the last life are its own, and warm", () => {
+  const sample = (atMs: number, pid: number, handles: number) => ({ atMs, pid, handles }) as Sample;
+  const samples = [sample(0, 1, 99), sample(1_000, 2, 50), sample(12_000, 2, 7), sample(13_000, 2, 8)];
+  expect(halves(samples, "handles")).toEqual([7, 8]);
+});
+
+it("chance is the same again with the same seed, and another one for each part", () => {
+  const draw = (random: Random) => Array.from({ length: 5 }, () => random.next());
+  expect(draw(new Random(1))).toEqual(draw(new Random(1)));
+  expect(draw(new Random(1).fork(0))).not.toEqual(draw(new Random(1).fork(1)));
+});
