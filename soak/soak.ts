@@ -7,12 +7,15 @@ import { parseArgs } from "node:util";
 import { parseStrictly, UsageError } from "../local/options.ts";
 import { UserError } from "../local/project.ts";
 import { runCommand } from "../local/run.ts";
-import { asJson, asMarkdown, faultsOf } from "./report.ts";
+import { watchCrowds } from "./crowd.ts";
+import { asJson, asMarkdown, crowdAsMarkdown, faultsOf } from "./report.ts";
 import { run } from "./run.ts";
 
 const USAGE = `npm run soak -- [--minutes N] [--seed N] [--json]      1 minute, with a seed of its own, by default
+npm run soak -- --crowd [--json]                       what others see of slow, many and greedy clients, 5 minutes
 
-Needs Linux. Ends with 1 where something does not add up.
+Needs Linux. Ends with 1 where something does not add up. For the crowd best with slowhttptest (Debian: apt-get install
+slowhttptest).
 `;
 
 interface Options {
@@ -30,16 +33,26 @@ async function main(signal: AbortSignal): Promise<number> {
     return 0;
   }
   if (!existsSync("/proc/self/fd")) throw new UserError(`This machine has no /proc.\n\n${USAGE}`);
-  return soak(readOptions(given), signal);
+  const { crowd = false, ...others } = given;
+  if (!crowd) return soak(readOptions(others), signal);
+  if (others.minutes !== undefined || others.seed !== undefined)
+    throw new UsageError("--crowd takes neither --minutes nor --seed.");
+  const report = await watchCrowds(signal, console.error);
+  console.log(others.json ? JSON.stringify(report) : crowdAsMarkdown(report));
+  return 0;
 }
 
 function parse(args: string[]) {
   const [text, flag] = [{ type: "string" }, { type: "boolean" }] as const;
-  const options = { minutes: text, seed: text, json: flag, help: flag } as const;
+  const options = { minutes: text, seed: text, json: flag, crowd: flag, help: flag } as const;
   return parseStrictly(() => parseArgs({ args, options }).values);
 }
 
-function readOptions({ minutes = "1", seed, json = false }: Omit<ReturnType<typeof parse>, "help">): Options {
+function readOptions({
+  minutes = "1",
+  seed,
+  json = false,
+}: Omit<ReturnType<typeof parse>, "help" | "crowd">): Options {
   return {
     minutes: whole("--minutes", minutes, 1, 1_440),
     seed: seed === undefined ? Date.now() % 1_000_000 : whole("--seed", seed, 0, 999_999_999),
