@@ -12,7 +12,7 @@ export default defineConfig({
         },
         test: {
           name: "unit",
-          include: ["test/unit/**/*.test.ts"],
+          include: ["test/unit/**/*.test.ts", "test/conformance/*.test.ts"],
           // Only against what hangs: their time is virtual, and the machine may be busy.
           testTimeout: 30_000,
           sequence: { groupOrder: 1 },
@@ -22,7 +22,7 @@ export default defineConfig({
       {
         test: {
           name: "runtime",
-          include: ["test/worker/**/*.test.ts", "test/local/**/*.test.ts"],
+          include: ["test/worker/**/*.test.ts", "test/local/**/*.test.ts", "test/conformance/wire/*.test.ts"],
           globalSetup: ["test/support/global-setup.ts"],
           fileParallelism: false,
           testTimeout: 30_000,

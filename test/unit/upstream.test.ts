@@ -12,77 +12,11 @@ import {
   originHeaders,
 } from "../../src/upstream/request-headers.ts";
 import { Stopwatch } from "../../src/upstream/stopwatch.ts";
-import { continueTrace } from "../../src/upstream/trace-context.ts";
 import { denialOf, passed, reasonOf } from "./result.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const PARENT = "b7ad6b7169203331";
 const STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
-
-describe("trace context", () => {
-  const traced = (traceparent: string, tracestate = STATE): Headers =>
-    new Headers({ traceparent, tracestate });
-
-  it.each([
-    ["sampled", `00-${TRACE}-${PARENT}-01`, "01"],
-    ["not sampled", `00-${TRACE}-${PARENT}-00`, "00"],
-    ["sampled and random", `00-${TRACE}-${PARENT}-03`, "03"],
-    ["with flags that version 00 does not know", `00-${TRACE}-${PARENT}-ff`, "03"],
-    ["of a later version", `01-${TRACE}-${PARENT}-01`, "01"],
-    ["of a later version with more fields", `cc-${TRACE}-${PARENT}-01-what-the-future-brings`, "01"],
-    ["of the last version there can be", `fe-${TRACE}-${PARENT}-01`, "01"],
-  ])("%s: the trace goes on, the gateway being the new parent", (_, traceparent, flags) => {
-    const trace = continueTrace(traced(traceparent));
-    expect(trace.traceId).toBe(TRACE);
-    expect(trace.traceparent).toMatch(new RegExp(`^00-${TRACE}-[0-9a-f]{16}-${flags}$`));
-    expect(trace.traceparent).not.toContain(PARENT);
-    expect(trace.tracestate).toBe(STATE);
-  });
-
-  it.each([
-    ["missing", ""],
-    ["in upper case", `00-${TRACE.toUpperCase()}-${PARENT}-01`],
-    ["of version ff", `ff-${TRACE}-${PARENT}-01`],
-    ["of version 00 with more fields", `00-${TRACE}-${PARENT}-01-x`],
-    ["of a later version with more characters but no dash", `01-${TRACE}-${PARENT}-01.x`],
-    ["with a trace id of zeros", `00-${"0".repeat(32)}-${PARENT}-01`],
-    ["with a parent id of zeros", `00-${TRACE}-${"0".repeat(16)}-01`],
-    ["with a trace id too short", `00-${TRACE.slice(1)}-${PARENT}-01`],
-    ["with a trace id too long", `00-${TRACE}0-${PARENT}-01`],
-    ["with a parent id too short", `00-${TRACE}-${PARENT.slice(1)}-01`],
-    ["without flags", `00-${TRACE}-${PARENT}`],
-    ["with one digit of flags", `00-${TRACE}-${PARENT}-1`],
-    ["with a version of one digit", `0-${TRACE}-${PARENT}-01`],
-    ["with a character that is no hex digit", `00-${TRACE.replace("a", "g")}-${PARENT}-01`],
-    ["with a space inside", `00-${TRACE} -${PARENT}-01`],
-    ["sent twice", `00-${TRACE}-${PARENT}-01, 00-${TRACE}-${PARENT}-01`],
-    ["sent twice, the first of a later version", `01-${TRACE}-${PARENT}-01-x, 00-${TRACE}-${PARENT}-01`],
-  ])("%s: a new trace begins, and a foreign tracestate ends", (_, traceparent) => {
-    const trace = continueTrace(traced(traceparent));
-    expect(trace.traceId).toMatch(/^(?!0{32})[0-9a-f]{32}$/);
-    expect(trace.traceId).not.toBe(TRACE);
-    expect(trace.traceparent).toMatch(new RegExp(`^00-${trace.traceId}-[0-9a-f]{16}-02$`));
-    expect(trace.tracestate).toBeNull();
-  });
-
-  it("several tracestate fields are one list", () => {
-    const headers = traced(`00-${TRACE}-${PARENT}-01`, "a=1");
-    headers.append("tracestate", "b=2");
-    expect(continueTrace(headers).tracestate).toBe("a=1, b=2");
-  });
-
-  it("no trace state is sent where none came", () => {
-    const headers = new Headers({ traceparent: `00-${TRACE}-${PARENT}-01` });
-    expect(continueTrace(headers).tracestate).toBeNull();
-  });
-
-  it("two requests never share a parent id or a new trace", () => {
-    const [one, other] = [continueTrace(new Headers()), continueTrace(new Headers())];
-    expect(one.traceId).not.toBe(other.traceId);
-    const joined = traced(`00-${TRACE}-${PARENT}-01`);
-    expect(continueTrace(joined).traceparent).not.toBe(continueTrace(joined).traceparent);
-  });
-});
 
 describe("fields for the origin", () => {
   const identity: Identity = {
