@@ -12,11 +12,13 @@ const EXPOSED = [
 ].join(", ");
 const METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const PREFLIGHT_SECONDS = "600";
+/** As a whole element: `X-Origin` is another field. */
+const NAMES_ORIGIN = /(?:^|,)[ \t]*origin[ \t]*(?:,|$)/i;
 
 /** Adds to an answer what lets a script of an allowed origin, and of no other, read it. */
 export function allowOrigin(headers: Headers, request: Headers, allowed: ReadonlySet<string>): void {
   if (allowed.size === 0) return;
-  if (!/\borigin\b/i.test(headers.get("Vary") ?? "")) headers.append("Vary", "Origin");
+  if (!NAMES_ORIGIN.test(headers.get("Vary") ?? "")) headers.append("Vary", "Origin");
   const origin = request.get("Origin");
   if (origin === null || !allowed.has(origin)) return;
   headers.set("Access-Control-Allow-Origin", origin);

@@ -2,7 +2,6 @@ import fc from "fast-check";
 import { type InnerList, type Item, type List, parseList, Token } from "structured-headers";
 import { describe, expect, it } from "vitest";
 import { bearerChallenge } from "../../src/answer/challenge.ts";
-import { allowOrigin, preflightResponse } from "../../src/answer/cors.ts";
 import { type DenialContext, denialResponse, wantsProblem } from "../../src/answer/denial-response.ts";
 import { DENIAL_SPECS, type Denial, type DenialReason } from "../../src/denial.ts";
 import type { Quota } from "../../src/quota/policy.ts";
@@ -301,83 +300,4 @@ describe("the challenge", () => {
       expect(bearerChallenge({ reason, detail: "", aboutToken: true })).toBe(BEARER);
     },
   );
-});
-
-describe("cross-origin access", () => {
-  const APP = "https://app.example.com";
-  const allowed = new Set([APP, "http://localhost:3000"]);
-  const from = (origin?: string, more: Record<string, string> = {}): Headers =>
-    new Headers({ ...(origin !== undefined && { Origin: origin }), ...more });
-  const corsOf = (headers: Headers): string[] =>
-    [...headers.keys()].filter((name) => name.startsWith("access-control"));
-
-  function answered(request: Headers, list: ReadonlySet<string>): Headers {
-    const headers = new Headers();
-    allowOrigin(headers, request, list);
-    return headers;
-  }
-
-  it("is none, and no Vary, where no origin is listed", () => {
-    expect([...answered(from(APP), new Set())]).toEqual([]);
-    expect([...preflightResponse(from(APP), new Set()).headers]).toEqual([]);
-  });
-
-  it("an origin that is listed may read the answer and the gateway's fields", () => {
-    expect(Object.fromEntries(answered(from(APP), allowed))).toEqual({
-      "access-control-allow-origin": APP,
-      "access-control-expose-headers":
-        "RateLimit, RateLimit-Policy, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, " +
-        "Retry-After, X-Request-Id, WWW-Authenticate",
-      vary: "Origin",
-    });
-  });
-
-  it.each([
-    [undefined],
-    ["null"],
-    ["https://evil.example"],
-    [`${APP}.evil.example`],
-    [`${APP}/`],
-    [`${APP}:443`],
-    ["http://app.example.com"],
-    ["HTTPS://APP.EXAMPLE.COM"],
-    ["*"],
-  ])("origin %s, which is not listed, may not; caches still keep answers apart", (origin) => {
-    for (const headers of [
-      answered(from(origin), allowed),
-      preflightResponse(from(origin), allowed).headers,
-    ]) {
-      expect(corsOf(headers)).toEqual([]);
-      expect(headers.get("Vary")).toBe("Origin");
-    }
-  });
-
-  it("an answer's own Vary stays", () => {
-    const headers = new Headers({ Vary: "Accept-Encoding" });
-    allowOrigin(headers, from(APP), allowed);
-    expect(headers.get("Vary")).toBe("Accept-Encoding, Origin");
-  });
-
-  it("a preflight is answered 204, without a body, for the methods of the API and the fields asked for", async () => {
-    const request = from(APP, { "Access-Control-Request-Headers": "authorization,content-type" });
-    const response = preflightResponse(request, allowed);
-    expect(response.status).toBe(204);
-    expect(await response.text()).toBe("");
-    expect(response.headers.get("Access-Control-Allow-Origin")).toBe(APP);
-    expect(response.headers.get("Access-Control-Allow-Methods")).toBe("GET, HEAD, POST, PUT, PATCH, DELETE");
-    expect(response.headers.get("Access-Control-Allow-Headers")).toBe("authorization,content-type");
-    expect(response.headers.get("Access-Control-Max-Age")).toBe("600");
-    expect(response.headers.get("Vary")).toBe("Origin, Access-Control-Request-Headers");
-  });
-
-  it("a preflight that asks for no fields may send Authorization", () => {
-    expect(preflightResponse(from(APP), allowed).headers.get("Access-Control-Allow-Headers")).toBe(
-      "Authorization",
-    );
-  });
-
-  it("never allows cookies", () => {
-    expect(preflightResponse(from(APP), allowed).headers.has("Access-Control-Allow-Credentials")).toBe(false);
-    expect(answered(from(APP), allowed).has("Access-Control-Allow-Credentials")).toBe(false);
-  });
 });
