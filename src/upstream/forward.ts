@@ -95,6 +95,10 @@ export async function forward(call: OriginCall, fetchOrigin: FetchOrigin): Promi
       await response.body?.cancel();
       return deny(reason, `The call to the origin ended with status ${response.status}`);
     }
+    if (!isChunkedAtMost(response.headers)) {
+      await response.body?.cancel();
+      return deny("origin_invalid", "The origin's answer has a transfer coding that is not known");
+    }
     if (call.method === "HEAD") return pass({ response, body: null, bytesIn: () => bytesIn });
     const body = await Promise.race([beginBody(response, watch, call), expired]);
     return pass({ response, body, bytesIn: () => bytesIn });
@@ -151,6 +155,12 @@ function unusable(status: number): DenialReason | null {
   if (status === 522 || status === 524) return "origin_timeout";
   if (status >= 521 && status <= 530) return "origin_unreachable";
   return status < 200 || status === 520 || status > 599 ? "origin_invalid" : null;
+}
+
+/** The runtime takes chunks apart and leaves any other coding in (RFC 9112 §6.1). */
+function isChunkedAtMost(headers: Headers): boolean {
+  const coding = headers.get("Transfer-Encoding");
+  return coding === null || coding.toLowerCase() === "chunked";
 }
 
 function failure(

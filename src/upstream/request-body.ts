@@ -66,6 +66,11 @@ export function readBody(
     const hasBody = (length !== null && length > 0) || headers.has("Transfer-Encoding");
     return hasBody ? deny("request_malformed", `A ${method} request must not have a body`) : pass(null);
   }
+  // The runtime takes chunks apart and leaves any other coding in (RFC 9112 §6.1).
+  const coding = headers.get("Transfer-Encoding");
+  if (coding !== null && coding.toLowerCase() !== "chunked") {
+    return deny("request_malformed", "A body may be chunked; no other transfer coding is known here");
+  }
   if (maxBytes > 0 && length !== null && length > maxBytes) {
     return deny("body_too_large", `The body has ${length} bytes; at most ${maxBytes} are allowed`);
   }
