@@ -12,11 +12,12 @@ export interface RelayedAnswer {
   readonly ended: RelayEnd | Promise<RelayEnd>;
 }
 
-/** Connection-level fields (RFC 9110 §7.6.1) that the runtime itself lets through. */
+/** Connection-level fields (RFC 9110 §7.6.1, §11.7) that the runtime itself lets through. */
 const HOP_BY_HOP = [
   "Connection",
   "Keep-Alive",
   "Proxy-Authenticate",
+  "Proxy-Authentication-Info",
   "Proxy-Connection",
   "Transfer-Encoding",
   "Upgrade",
@@ -27,6 +28,12 @@ const CORS_FIELDS = [
   "Access-Control-Allow-Credentials",
   "Access-Control-Expose-Headers",
 ];
+
+/** What caches of one kind heed in place of `Cache-Control` (RFC 9213). */
+const TARGETED_CACHE_FIELDS = ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control"];
+
+/** Of a `Cache-Control` without quoted values: no shared cache may store the answer anyway. */
+const UNSHARED = /^(?:[^"]*,)?[ \t]*(?:private|no-store)[ \t]*(?:,[^"]*)?$/i;
 
 /**
  * As the origin sent it, less what belongs to its connection alone.
@@ -71,10 +78,18 @@ function endToEnd(
   return response;
 }
 
-/** On an answer of the public API limits and cross-origin access are the gateway's to tell. */
+/** On an answer of the public API limits, cross-origin access and whose it is are the gateway's to tell. */
 export function speakForApi({ status, headers }: Response, quota: Quota): void {
   for (const name of CORS_FIELDS) headers.delete(name);
+  keepPrivate(headers);
   setRateHeaders(headers, quota, status !== 429);
   // RFC 9110 §15.5.2: a 401 must carry a challenge, which Postiz's do not. It may be about a channel.
   if (status === 401) headers.set("WWW-Authenticate", bearerChallenge(null));
+}
+
+/** A cache in front of the gateway would hand to anyone what the origin allows it to keep (RFC 9111 §3.5). */
+function keepPrivate(headers: Headers): void {
+  const said = headers.get("Cache-Control");
+  if (said !== null && !UNSHARED.test(said)) headers.append("Cache-Control", "private");
+  for (const name of TARGETED_CACHE_FIELDS) headers.delete(name);
 }

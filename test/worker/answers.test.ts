@@ -186,15 +186,6 @@ describe("every other refusal", () => {
     expect(Object.keys(JSON.parse(received.body))).toEqual(["statusCode", "message", "msg", "code"]);
   });
 
-  it("refuses TRACE, which would echo the credential, with 405 and Allow", async () => {
-    const received = await refused(
-      { method: "TRACE", path: IS_CONNECTED, authorization: key },
-      "method_not_allowed",
-    );
-    expect(received.status).toBe(405);
-    expect(received.headers.get("Allow")).toBe("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-  });
-
   it.each([
     ["GET with a body", `GET ${IS_CONNECTED} HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n`, "{}"],
     [
@@ -265,14 +256,6 @@ describe("every other refusal", () => {
     );
     expect(received.status).toBe(503);
     expect(received.headers.get("Retry-After")).toBe("60");
-  });
-
-  it("answers HEAD like GET, less the body", async () => {
-    const get = await gateway.send({ path: IS_CONNECTED });
-    const head = await gateway.send({ method: "HEAD", path: IS_CONNECTED });
-    expect(head.status).toBe(get.status);
-    expect(head.body).toBe("");
-    expect(head.headers.get("Content-Length")).toBe(String(get.bytes.length));
   });
 });
 

@@ -147,36 +147,6 @@ describe("in front of an origin that misbehaves", () => {
     },
   );
 
-  it("never sends what the origin's Connection field nominates, nor other connection-level fields", async () => {
-    origin.behave((socket) =>
-      socket.end(
-        "HTTP/1.1 200 OK\r\nConnection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n" +
-          "Proxy-Authenticate: Basic\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\nok",
-      ),
-    );
-    const received = await get();
-    expect([received.status, received.body, received.headers.get("X-Kept")]).toEqual([200, "ok", "1"]);
-    const names = [...received.headers.keys()];
-    expect(names.filter((name) => /^(x-private|proxy-authenticate)$/.test(name))).toEqual([]);
-    expect(received.headers.get("Keep-Alive")).not.toBe("timeout=5");
-  });
-
-  it("believes the chunks, not the length, of an answer that has both", async () => {
-    const head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
-    origin.behave((socket) => socket.end(`${head}5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n`));
-    const received = await get();
-    expect([received.status, received.body, received.cutShort]).toEqual([200, "hello world", false]);
-    const toHead = await gateway.send({ method: "HEAD", path: "/public/v1/users", authorization: key });
-    expect([toHead.status, toHead.headers.get("Content-Length")]).toEqual([200, null]);
-  });
-
-  it("takes a Connection field with empty and impossible elements for what it is", async () => {
-    const fields = 'Connection: close, , "bad token", x y, X-Private\r\nX-Private: 1\r\nContent-Length: 2';
-    origin.behave((socket) => socket.end(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\nok`));
-    const received = await get();
-    expect([received.status, received.body, received.headers.has("X-Private")]).toEqual([200, "ok", false]);
-  });
-
   it("hears a refusal of the credential that comes in pieces", async () => {
     const body = '{"msg":"Invalid API key"}';
     origin.behave((socket) => {
