@@ -14,6 +14,8 @@ export interface Credential {
 }
 
 const MAX_BYTES = 512;
+/** With `Bearer` and the spaces after it; of a field that is longer no more is looked at. */
+const MAX_FIELD_BYTES = MAX_BYTES + 64;
 /** Visible ASCII less the comma: two `Authorization` lines arrive joined by one. */
 const WELL_FORMED = /^[\x21-\x2b\x2d-\x7e]+$/;
 /** Postiz: `pos_` and 40 letters or digits. */
@@ -28,10 +30,11 @@ export function readCredential(headers: Headers): Result<Credential> {
   if (field === null || field === "") {
     return deny("credential_missing", "Send the API key or token in the Authorization header");
   }
-  const secret = field.replace(/^bearer +/i, "");
+  const secret = field.slice(0, MAX_FIELD_BYTES).replace(/^bearer +/i, "");
   const kind = kindOf(secret);
   const aboutToken = kind === "oauth_token";
-  if (secret.length > MAX_BYTES) return malformed(`is longer than ${MAX_BYTES} bytes`, aboutToken);
+  if (field.length > MAX_FIELD_BYTES || secret.length > MAX_BYTES)
+    return malformed(`is longer than ${MAX_BYTES} bytes`, aboutToken);
   if (!WELL_FORMED.test(secret) || /^bearer$/i.test(secret)) {
     return malformed("must be one value of visible ASCII characters without commas or spaces", aboutToken);
   }

@@ -82,6 +82,27 @@ describe("a malformed credential is refused before anyone is asked about it", ()
   });
 
   it.each([
+    ["spaces after Bearer, to 64 bytes with it", `Bearer${" ".repeat(58)}`, "passed"],
+    ["one more", `Bearer${" ".repeat(59)}`, "credential_malformed"],
+  ])("%s, before 512 bytes: %s", (_, scheme, outcome) => {
+    expect(reasonOf(readCredential(sent(scheme + "k".repeat(512))))).toBe(outcome);
+  });
+
+  it.each([
+    ["spaces after Bearer", `Bearer${" ".repeat(10_000_000)}${KEY}`],
+    ["a key", "k".repeat(10_000_000)],
+    ["commas", ",".repeat(10_000_000)],
+    ["what begins like a token", `pos_${"a".repeat(10_000_000)}`],
+  ])("ten megabytes of %s are not looked at", (_, authorization) => {
+    const headers = received(authorization);
+    const startedAt = performance.now();
+    for (let i = 0; i < 1_000; i++) readCredential(headers);
+    // Reading it all would take a thousand times ten milliseconds.
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(reasonOf(readCredential(headers))).toBe("credential_malformed");
+  });
+
+  it.each([
     ["too short", TOKEN.slice(0, -1)],
     ["too long", `${TOKEN}x`],
     ["whose prefix is there twice", `pos_${TOKEN}`],
