@@ -6,6 +6,8 @@ import { deny, pass, type Result } from "../denial.ts";
 
 const ACCESS_HEADER = "Cf-Access-Jwt-Assertion";
 const JWKS_TIMEOUT_MS = 5_000;
+/** Of what is presented as the token; as of any other credential. */
+const MAX_BYTES = 512;
 
 /** Keys of an Access team, fetched once and again when one is not among them. */
 const keySets = new Map<string, JWTVerifyGetKey>();
@@ -16,7 +18,9 @@ const presentedIn = (headers: Headers): string | undefined =>
 /** Decided without asking anyone. */
 export function holdsToken(headers: Headers, token: string | null): boolean {
   const presented = presentedIn(headers);
-  return presented !== undefined && token !== null && timingSafeEqual(sha256(presented), sha256(token));
+  if (presented === undefined || token === null) return false;
+  if (presented.length > Math.max(MAX_BYTES, token.length)) return false;
+  return timingSafeEqual(sha256(presented), sha256(token));
 }
 
 /** The actor, as the audit names it. */
