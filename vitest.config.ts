@@ -13,6 +13,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/conformance/*.test.ts"],
+          setupFiles: ["test/support/setup.ts"],
           // Only against what hangs: their time is virtual, and the machine may be busy.
           testTimeout: 30_000,
           sequence: { groupOrder: 1 },
@@ -24,6 +25,7 @@ export default defineConfig({
           name: "runtime",
           include: ["test/worker/**/*.test.ts", "test/local/**/*.test.ts", "test/conformance/wire/*.test.ts"],
           globalSetup: ["test/support/global-setup.ts"],
+          setupFiles: ["test/support/setup.ts"],
           fileParallelism: false,
           testTimeout: 30_000,
           hookTimeout: 60_000,

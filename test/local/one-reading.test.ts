@@ -10,6 +10,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEMO } from "../../demo/tenants.ts";
+import { record } from "../support/record.ts";
 import { json, type ScriptedOrigin, startScriptedOrigin } from "../support/scripted-origin.ts";
 import { endStandalone, type Standalone, startStandalone } from "../support/standalone.ts";
 
@@ -60,7 +61,11 @@ function exchange(bytes: Buffer): Promise<string> {
     const socket = connect(Number(port), hostname);
     const chunks: Buffer[] = [];
     socket.on("data", (chunk) => chunks.push(chunk));
-    socket.on("close", () => resolve(Buffer.concat(chunks).toString("latin1")));
+    socket.on("close", () => {
+      const text = Buffer.concat(chunks).toString("latin1");
+      record("response", text.slice(0, 8_192));
+      resolve(text);
+    });
     socket.on("error", (error: NodeJS.ErrnoException) => error.code !== "ECONNRESET" && reject(error));
     socket.write(bytes);
   });

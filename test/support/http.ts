@@ -41,7 +41,7 @@ export async function send(baseUrl: string, sent: Sent = {}): Promise<Received> 
   const bytes = Buffer.concat(chunks);
   const body = bytes.toString();
   const seen = sent.showsKey ? body.replace(/"key":"pgw_\w+"/, '"key":"(shown once)"') : body;
-  record("response", `${response.rawHeaders.join("\n")}\n${seen.slice(0, 4_096)}`);
+  record("response", seen.slice(0, 4_096));
   return {
     status: response.statusCode ?? 0,
     headers: headersOf(response),
@@ -66,7 +66,10 @@ export function open(baseUrl: string, sent: Sent = {}): Promise<IncomingMessage>
   return new Promise((resolve, reject) => {
     const outgoing = request(
       { agent, hostname, port, method: sent.method ?? "GET", path: sent.path ?? "/", headers: lines },
-      resolve,
+      (response) => {
+        record("response", response.rawHeaders.join("\n"));
+        resolve(response);
+      },
     );
     outgoing.on("error", reject);
     if (body instanceof Readable) body.pipe(outgoing);
@@ -89,7 +92,11 @@ export function sendRaw(baseUrl: string, bytes: string | Buffer): Promise<string
     const socket = connect(Number(port), hostname);
     const chunks: Buffer[] = [];
     socket.on("data", (chunk) => chunks.push(chunk));
-    socket.on("close", () => resolve(Buffer.concat(chunks).toString("latin1")));
+    socket.on("close", () => {
+      const text = Buffer.concat(chunks).toString("latin1");
+      record("response", text.slice(0, 8_192));
+      resolve(text);
+    });
     socket.on("error", reject);
     socket.write(bytes);
   });

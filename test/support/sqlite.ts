@@ -1,11 +1,16 @@
 /** A Durable Object's SQLite storage in Node, with the authority's schema: real SQL, without the runtime. */
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { AUTHORITY_MIGRATIONS, migrate } from "../../src/authority/schema.ts";
+import { recordStore } from "./record.ts";
 
 /** What the authority uses of it. */
 class SqliteStorage {
   readonly #db = new DatabaseSync(":memory:");
   readonly sql = { exec: (text: string, ...values: SQLInputValue[]) => this.#exec(text, values) };
+
+  constructor() {
+    recordStore(() => this.#dump());
+  }
 
   /** When the alarm is set for. */
   alarmAtMs: number | null = null;
@@ -28,6 +33,13 @@ class SqliteStorage {
       this.#db.exec("ROLLBACK");
       throw error;
     }
+  }
+
+  #dump(): string {
+    const tables = this.#db.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").all();
+    return tables
+      .map(({ name }) => JSON.stringify(this.#db.prepare(`SELECT * FROM "${name}" LIMIT 1000`).all()))
+      .join("\n");
   }
 
   #exec(text: string, values: SQLInputValue[]) {

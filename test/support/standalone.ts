@@ -1,6 +1,8 @@
 /** `npm run standalone` as a process, on a port of its own. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, vi } from "vitest";
 import { freePort } from "../../local/ports.ts";
 import { ROOT } from "../../local/project.ts";
@@ -10,6 +12,7 @@ const START_TIMEOUT_MS = 60_000;
 
 export interface Standalone {
   readonly npm: ChildProcess;
+  readonly dataDir: string;
   readonly url: string;
   readonly output: () => string;
   readonly ended: Promise<unknown>;
@@ -37,7 +40,7 @@ export async function startStandalone(
     record("console", output);
     return code ?? signal;
   });
-  const standalone = { npm, url: `http://127.0.0.1:${port}`, output: () => output, ended };
+  const standalone = { npm, dataDir, url: `http://127.0.0.1:${port}`, output: () => output, ended };
   await vi.waitFor(
     async () => {
       if (npm.exitCode !== null) return;
@@ -50,9 +53,11 @@ export async function startStandalone(
 }
 
 /** Whatever is left of it, killed. */
-export async function endStandalone({ npm, ended }: Standalone): Promise<void> {
+export async function endStandalone({ npm, dataDir, ended }: Standalone): Promise<void> {
   if (npm.exitCode === null && npm.signalCode === null) process.kill(-(npm.pid ?? 0), "SIGKILL");
   await ended;
+  for (const file of readdirSync(dataDir, { recursive: true, withFileTypes: true }))
+    if (file.isFile()) record("disk", readFileSync(join(file.parentPath, file.name), "latin1"));
 }
 
 /** Id of its process. */

@@ -17,6 +17,8 @@ import { authenticate } from "../../src/principal/authenticate.ts";
 import type { Principal } from "../../src/principal/principal.ts";
 import type { PolicyName } from "../../src/quota/policy.ts";
 import type { DecidedBy } from "../../src/telemetry/event.ts";
+import { muteConsole } from "./mute-console.ts";
+import { recordSecret, recordStore } from "./record.ts";
 import { memoryStorage } from "./sqlite.ts";
 
 /** Latest instant of any world: time only ever goes forward, from one test to the next, and ahead of the real one. */
@@ -103,8 +105,9 @@ export class World {
     vi.useFakeTimers({ now: latestMs, toFake: ["setTimeout", "clearTimeout", "Date"] });
     // The caches' clock.
     vi.spyOn(performance, "now").mockImplementation(() => Date.now());
-    vi.spyOn(console, "error").mockImplementation(() => {});
+    muteConsole("error");
     this.#directory = new Directory(contextOf(this.#directoryStorage), this.#env());
+    recordStore(() => JSON.stringify([...this.credentials.stored, ...this.introspection.stored]));
   }
 
   /** What an isolate has to work with; `vars`: over the world's, as during a rollout. */
@@ -164,6 +167,11 @@ export class World {
       },
       isolate,
     );
+    if (result.ok) {
+      const secrets = [credential.secret, result.value.originKey ?? ""];
+      // What is shorter is a word that may stand anywhere.
+      for (const secret of secrets) if (secret.length >= 32) recordSecret(secret);
+    }
     return { result, decidedBy, shadows };
   }
 

@@ -7,6 +7,7 @@ import { type TenantId, tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import type { Env } from "../../src/env.ts";
 import { authenticityOf, readGatewayKey } from "../../src/gateway-key/format.ts";
+import { muteConsole } from "../support/mute-console.ts";
 import { memoryStorage } from "../support/sqlite.ts";
 import { contextOf } from "../support/world.ts";
 
@@ -35,7 +36,7 @@ beforeEach(() => {
   storage = memoryStorage();
   directoryFails = false;
   directory = new Directory(contextOf(memoryStorage(DIRECTORY_MIGRATIONS)), {} as Env);
-  vi.spyOn(console, "error").mockImplementation(() => {});
+  muteConsole("error");
 });
 afterEach(() => vi.restoreAllMocks());
 

@@ -6,6 +6,7 @@ import { type Grant, type LeaseAsk, readGrant, type Settlement } from "../../src
 import { tagOf } from "../../src/authority/tag.ts";
 import { type TenantId, tenantIdOf } from "../../src/authority/tenant-id.ts";
 import type { Env } from "../../src/env.ts";
+import { muteConsole } from "../support/mute-console.ts";
 
 describe("the tag of a tenant", () => {
   it.each([
@@ -125,7 +126,7 @@ describe("asking the authority", () => {
 
   beforeEach(() => {
     vi.useFakeTimers();
-    vi.spyOn(console, "error").mockImplementation(() => {});
+    muteConsole("error");
   });
   afterEach(() => {
     vi.useRealTimers();

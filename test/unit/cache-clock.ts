@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, vi } from "vitest";
+import { muteConsole } from "../support/mute-console.ts";
 
 /** The clock of lru-cache, stopped for each test of the surrounding suite; timers and error lines are, too. */
 export function useCacheClock(): { nowMs: number } {
@@ -7,7 +8,7 @@ export function useCacheClock(): { nowMs: number } {
     clock.nowMs = 1_000;
     vi.spyOn(performance, "now").mockImplementation(() => clock.nowMs);
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    vi.spyOn(console, "error").mockImplementation(() => {});
+    muteConsole("error");
   });
   afterEach(() => {
     vi.useRealTimers();

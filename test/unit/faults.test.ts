@@ -13,6 +13,7 @@ import { handle } from "../../src/edge.ts";
 import type { Env } from "../../src/env.ts";
 import { LeaseDesk } from "../../src/lease/desk.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
+import { record } from "../support/record.ts";
 import { stubRuntime } from "../support/runtime.ts";
 import { says, World } from "../support/world.ts";
 
@@ -60,7 +61,10 @@ class Stage {
   readonly #events: GatewayEvent[] = [];
 
   constructor() {
-    vi.spyOn(console, "log").mockImplementation((line: string) => void this.#events.push(JSON.parse(line)));
+    vi.spyOn(console, "log").mockImplementation((line: string) => {
+      record("unit", line);
+      this.#events.push(JSON.parse(line));
+    });
     this.world.origin = (_, url) =>
       url.endsWith("/is-connected") ? says.yes() : new Response("[]", { headers: { "Content-Length": "2" } });
   }

@@ -9,6 +9,7 @@ import { admin } from "../../src/admin/app.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
 import { handle } from "../../src/edge.ts";
+import { record } from "../support/record.ts";
 import { stubRuntime } from "../support/runtime.ts";
 import { World } from "../support/world.ts";
 
@@ -96,12 +97,14 @@ class Stage {
     const headers = new Headers({ Host: "gateway.example" });
     if (authorization !== null) headers.set("Authorization", authorization);
     if (body !== null) headers.set("Content-Type", "application/json");
-    const text = body === null ? null : typeof body === "string" ? body : JSON.stringify(body);
-    const request = new Request(`http://gateway.example${path}`, { method, headers, body: text });
+    const sent = body === null ? null : typeof body === "string" ? body : JSON.stringify(body);
+    const request = new Request(`http://gateway.example${path}`, { method, headers, body: sent });
     const context = { waitUntil: () => {} } as unknown as ExecutionContext;
     const before = this.world.steps.length;
     const response = await handle(request, this.#env, context);
-    const answer = { status: response.status, body: generic(await response.text()) };
+    const text = await response.text();
+    record("response", text.replace(/"key":"pgw_\w+"/, '"key":"(shown once)"'));
+    const answer = { status: response.status, body: generic(text) };
     return { ...answer, steps: this.world.steps.slice(before) };
   }
 

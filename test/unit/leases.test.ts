@@ -14,6 +14,7 @@ import { type Credential, digestOf } from "../../src/credential/credential.ts";
 import { deny } from "../../src/denial.ts";
 import type { Deps } from "../../src/deps.ts";
 import type { PolicyName } from "../../src/quota/policy.ts";
+import { muteConsole } from "../support/mute-console.ts";
 import { says, World } from "../support/world.ts";
 
 const ACME = tenantIdOf("acme");
@@ -702,7 +703,7 @@ describe("what a tenant's authority is asked by one isolate", () => {
 
   it("one that can't be answered does no harm to those that go with it", async () => {
     const world = await acmeShown({}, 2);
-    vi.spyOn(console, "error").mockImplementation(() => {});
+    muteConsole("error");
     const about = (i: number) => {
       const question = { policy: "api", scope: "read", clientAddress: null, entrance: null } as const;
       const digest = digestOf(keyOf(i).secret);

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { RecordState } from "../../src/authority/credential-record.ts";
 import { Outbox, type Projection, REWRITE_AFTER_MS, WRITE_TIMEOUT_MS } from "../../src/authority/outbox.ts";
+import { muteConsole } from "../support/mute-console.ts";
 import { memoryStorage } from "../support/sqlite.ts";
 
 const START_MS = 1_790_000_000_000;
@@ -36,7 +37,7 @@ describe("the outbox", () => {
   beforeEach(() => {
     nowMs = START_MS;
     vi.useFakeTimers();
-    vi.spyOn(console, "error").mockImplementation(() => {});
+    muteConsole("error");
   });
   afterEach(() => {
     vi.useRealTimers();

@@ -8,8 +8,8 @@ import { CredentialIndex } from "../../src/principal/credential-index.ts";
 import { useCacheClock } from "./cache-clock.ts";
 import { denialOf, passed, reasonOf } from "./result.ts";
 
-const credential: Credential = { kind: "api_key", secret: "acme-demo-key" };
-const DIGEST = "8676d15d94dabdd1283e6c407e2bb08a7b5c13b4e3667d4795c17172e080a3d4";
+const credential: Credential = { kind: "api_key", secret: "a-key-of-acme-s" };
+const DIGEST = "d72edca8bdbd4c51e3db08e745d59a21925b86eada65d53a1007b502649e2c5f";
 const record: CredentialRecord = {
   v: 1,
   tenantId: tenantIdOf("acme"),

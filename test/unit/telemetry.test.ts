@@ -4,6 +4,7 @@ import { DENIAL_SPECS, type DenialReason } from "../../src/denial.ts";
 import { toDataPoint } from "../../src/telemetry/analytics.ts";
 import { EVENT_VERSION, type GatewayEvent, type Outcome } from "../../src/telemetry/event.ts";
 import { eventSink } from "../../src/telemetry/sink.ts";
+import { muteConsole } from "../support/mute-console.ts";
 
 const event: GatewayEvent = {
   v: EVENT_VERSION,
@@ -123,8 +124,8 @@ describe("a point in Analytics Engine", () => {
 
 describe("the sink", () => {
   beforeEach(() => {
-    vi.spyOn(console, "log").mockImplementation(() => {});
-    vi.spyOn(console, "error").mockImplementation(() => {});
+    muteConsole("log");
+    muteConsole("error");
   });
   afterEach(() => {
     vi.restoreAllMocks();
