@@ -3,7 +3,7 @@
  * many keys are seen for the first time at once, after a deployment for example, their object gets few calls for it; one
  * that hangs gets no more, and one that says that it is overloaded none for a while.
  */
-import { within } from "../timeout.ts";
+import { TimeoutError, within } from "../timeout.ts";
 import type { LeaseAsk } from "./protocol.ts";
 
 const CALLS_AT_ONCE = 4;
@@ -43,19 +43,30 @@ export class AskLine {
   }
 
   /** Rejects where its call does, and where its turn has not come within the time-out. */
-  async ask(ask: LeaseAsk): Promise<unknown> {
+  ask(ask: LeaseAsk): Promise<unknown> {
+    return this.#ask(ask, this.#nowMs() + this.#timeoutMs);
+  }
+
+  async #ask(ask: LeaseAsk, deadlineMs: number): Promise<unknown> {
     if (this.#nowMs() < this.#restsUntilMs) throw new Error("the object was overloaded a moment ago");
     this.#prune();
     if (this.#underWay.size < CALLS_AT_ONCE) {
-      return (await this.#call([ask], this.#begin(), this.#nowMs() + this.#timeoutMs))[0];
+      return (await this.#call([ask], this.#begin(), deadlineMs))[0];
     }
     const last = this.#waiting.at(-1);
-    if (last === undefined || last.asks.length === ASKS_PER_CALL) return (await this.#lead(ask))[0];
+    if (last === undefined || last.asks.length === ASKS_PER_CALL)
+      return (await this.#lead(ask, deadlineMs))[0];
     const place = last.asks.push(ask) - 1;
-    return (await last.answers.promise)[place];
+    try {
+      return (await last.answers.promise)[place];
+    } catch (error) {
+      // Whoever came first has run out of time, and not who came later.
+      if (!(error instanceof TimeoutError) || this.#nowMs() >= deadlineMs) throw error;
+      return this.#ask(ask, deadlineMs);
+    }
   }
 
-  async #lead(ask: LeaseAsk): Promise<Answers> {
+  async #lead(ask: LeaseAsk, deadlineMs: number): Promise<Answers> {
     const party: Party = {
       asks: [ask],
       begunAtMs: this.#nowMs(),
@@ -66,8 +77,8 @@ export class AskLine {
     // Where nobody has joined, nobody listens.
     party.answers.promise.catch(() => {});
     try {
-      const call = await within(this.#timeoutMs, party.turn.promise);
-      const answers = await this.#call(party.asks, call, party.begunAtMs + this.#timeoutMs);
+      const call = await within(Math.max(0, deadlineMs - this.#nowMs()), party.turn.promise);
+      const answers = await this.#call(party.asks, call, deadlineMs);
       party.answers.resolve(answers);
       return answers;
     } catch (error) {

@@ -683,6 +683,21 @@ describe("what a tenant's authority is asked by one isolate", () => {
     expect((await ask(world, isolate, keyOf(0))).is).toBe("granted");
   });
 
+  it("comes to who joins late as well: the first one's time is not theirs", async () => {
+    const world = await acmeShown({}, 10);
+    const isolate = world.isolate();
+    let hangs = true;
+    world.before = () => (hangs ? new Promise(() => {}) : undefined);
+    const early = Promise.all(Array.from({ length: 5 }, (_, i) => ask(world, isolate, keyOf(i))));
+    await world.pass(0.9 * SECOND);
+    const late = Promise.all([5, 6, 7].map((i) => ask(world, isolate, keyOf(i))));
+    hangs = false;
+    await world.pass(0.2 * SECOND);
+    expect(new Set((await early).map(({ is }) => is))).toEqual(new Set(["authority_unavailable"]));
+    await world.pass(SECOND);
+    expect((await late).map(({ is }) => is)).toEqual(["granted", "granted", "granted"]);
+  });
+
   it("fails for all that go together, and the next are asked as ever", async () => {
     const world = await acmeShown({}, 50);
     world.authorityMs = 20;
