@@ -699,7 +699,9 @@ describe("a credential has one owner", () => {
     await world.pass(0);
     const isolate = world.isolate();
     const claim = passed((await world.ask(isolate, KEY)).result);
-    await isolate.inquiries.reportNoSubscription(KEY, claim, 0);
+    await isolate.inquiries.reportNoSubscription(KEY, claim, claim.grant.generation ?? 0);
+    // Of the authority: the lease in hand is of before.
+    isolate.leases.forget(KEY);
     expect(outcomeOf(await world.ask(isolate, KEY))).toBe("granted");
   });
 });
