@@ -833,6 +833,72 @@ describe("what the authority answers", () => {
     expect((await said(world, { tenantId: tenantIdOf("rival") })).verdict).toBe("key_unknown");
   });
 
+  it("about an address or a scope that a key is not good for stands for no other request", async () => {
+    const world = await acme({
+      KEY_MAC_SECRET: "m".repeat(32),
+      SEALING_KEY: Buffer.alloc(32, 1).toString("base64"),
+    });
+    const authority = world.authority(ACME);
+    await authority.setOriginKey("postiz-key", "tests");
+    const terms = { scopes: ["read"], allowedNetworks: ["192.0.2.0/24"] } as const;
+    const key = { name: "n", ...terms, expiresAtMs: null, apiPerMinute: null };
+    const issued = await authority.issueKey(key, null, "tests");
+    const digest = digestOf((issued.ok && issued.value.secret) || "");
+    const at = { digest, clientAddress: "192.0.2.1" };
+    expect((await said(world, at)).verdict).toBe("granted");
+    for (const [more, verdict] of [
+      [{ clientAddress: "198.51.100.1" }, "network_not_allowed"],
+      [{ scope: "posts:write" }, "scope_insufficient"],
+    ] as const) {
+      expect(await said(world, { ...at, ...more })).toMatchObject({ verdict, lease: { refusedForMs: 0 } });
+    }
+  });
+
+  it("where it refuses is no use of the key, and nothing that a change has to wait for where it knows no key", async () => {
+    const world = await acme();
+    const authority = world.authority(ACME);
+    const lastUsedAt = () => {
+      const usage = authority.usage(null);
+      return usage.ok && usage.value.keys[0]?.lastUsedAt;
+    };
+    await said(world, { digest: digestOf("nobody's") });
+    const changed = await authority.enableKey("k0", false, "tests");
+    expect(changed).toMatchObject({ effectiveBy: new Date().toISOString() });
+    expect(changed).not.toHaveProperty("degradedUntil");
+    await said(world);
+    expect(lastUsedAt()).toBeNull();
+    await authority.enableKey("k0", true, "tests");
+    await said(world);
+    expect(lastUsedAt()).toBe(new Date().toISOString());
+  });
+
+  it("is that the key is unknown where there is no tenant yet, whoever is asked for", async () => {
+    const world = new World();
+    for (const tenantId of [ACME, null]) {
+      expect((await said(world, { tenantId })).verdict).toBe("key_unknown");
+    }
+  });
+
+  it("to a post that the origin has answered blocks posts for as long as it said, and else not", async () => {
+    const world = await acme();
+    const post = { policy: "posts", wish: 1 } as const;
+    await said(world, { ...post, nonce: "post 1" });
+    // Of the tenant, also where one key is asked about.
+    for (const digest of [null, digestOf(KEY.secret)]) {
+      const usage = world.authority(ACME).usage(digest);
+      expect(usage.ok && usage.value.posts).toMatchObject({ remaining: 29, outstanding: 1 });
+    }
+    await world.authority(ACME).settle({ nonce: "post 1" });
+    await said(world, { ...post, nonce: "post 2" });
+    await world.authority(ACME).settle({ nonce: "unknown", originRetryAfterSeconds: 60 });
+    expect((await said(world, { ...post, nonce: "post 3" })).verdict).toBe("granted");
+    await world.authority(ACME).settle({ nonce: "post 3", originRetryAfterSeconds: 60 });
+    const refused = await said(world, post);
+    expect([refused.verdict, refused.quota?.resetSeconds]).toEqual(["rate_limited", 60]);
+    await world.pass(60 * SECOND);
+    expect((await said(world, post)).verdict).toBe("granted");
+  });
+
   it("binds a change for as long as it lasts, and none that comes after that", async () => {
     const world = await acme({}, 600, 2);
     expect(await revoke(world, 1)).toEqual({ effectiveByMs: Date.now(), degradedUntilMs: Date.now() });
