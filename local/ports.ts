@@ -1,6 +1,6 @@
 /** Ports of this machine. */
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { createServer, type Server } from "node:net";
 import { UserError } from "./project.ts";
 
@@ -16,10 +16,19 @@ export async function findPorts(host: string, port: number, advice: string): Pro
   return other;
 }
 
+/** Below those that systems give to outgoing connections: one of them could be taken before it is listened at. */
+const FIRST_PORT = 15_000;
+const LAST_PORT = 30_000;
+const TRIES = 20;
+
 /** One on loopback that nobody listens at. */
-export async function freePort(): Promise<number> {
-  const server = await listen("127.0.0.1", 0);
-  const { port } = server.address() as AddressInfo;
+export async function freePort(tries = TRIES): Promise<number> {
+  const port = randomInt(FIRST_PORT, LAST_PORT);
+  const server = await listen("127.0.0.1", port).catch((error: unknown) => {
+    if (tries === 1) throw error;
+    return null;
+  });
+  if (server === null) return freePort(tries - 1);
   await close(server);
   return port;
 }
