@@ -6,7 +6,7 @@
 import { type DenialReason, deny, pass, type Result } from "../denial.ts";
 import { TimeoutError } from "../timeout.ts";
 import type { RelayEnd } from "./relay.ts";
-import { lengthOf, type RequestBody } from "./request-body.ts";
+import { isChunkedAtMost, lengthOf, type RequestBody } from "./request-body.ts";
 import { Stopwatch } from "./stopwatch.ts";
 
 export interface OriginCall {
@@ -155,12 +155,6 @@ function unusable(status: number): DenialReason | null {
   if (status === 522 || status === 524) return "origin_timeout";
   if (status >= 521 && status <= 530) return "origin_unreachable";
   return status < 200 || status === 520 || status > 599 ? "origin_invalid" : null;
-}
-
-/** The runtime takes chunks apart and leaves any other coding in (RFC 9112 §6.1). */
-function isChunkedAtMost(headers: Headers): boolean {
-  const coding = headers.get("Transfer-Encoding");
-  return coding === null || coding.toLowerCase() === "chunked";
 }
 
 function failure(

@@ -66,9 +66,7 @@ export function readBody(
     const hasBody = (length !== null && length > 0) || headers.has("Transfer-Encoding");
     return hasBody ? deny("request_malformed", `A ${method} request must not have a body`) : pass(null);
   }
-  // The runtime takes chunks apart and leaves any other coding in (RFC 9112 §6.1).
-  const coding = headers.get("Transfer-Encoding");
-  if (coding !== null && coding.toLowerCase() !== "chunked") {
+  if (!isChunkedAtMost(headers)) {
     return deny("request_malformed", "A body may be chunked; no other transfer coding is known here");
   }
   if (maxBytes > 0 && length !== null && length > maxBytes) {
@@ -81,4 +79,10 @@ export function readBody(
 export function lengthOf(headers: Headers): number | null {
   const announced = headers.get("Content-Length");
   return announced !== null && /^\d{1,15}$/.test(announced) ? Number(announced) : null;
+}
+
+/** The runtime takes chunks apart and leaves any other coding in (RFC 9112 §6.1). */
+export function isChunkedAtMost(headers: Headers): boolean {
+  const coding = headers.get("Transfer-Encoding");
+  return coding === null || coding.toLowerCase() === "chunked";
 }
