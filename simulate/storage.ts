@@ -1,5 +1,6 @@
 /** A Durable Object's SQLite storage, in memory, which counts the rows that the platform would charge for. */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { cursorOf, inTransaction } from "../test/support/database.ts";
 import type { Usage } from "./tally.ts";
 
 interface Prepared {
@@ -26,15 +27,7 @@ class CountingStorage {
   }
 
   transactionSync<T>(work: () => T): T {
-    this.#db.exec("BEGIN");
-    try {
-      const result = work();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
+    return inTransaction(this.#db, work);
   }
 
   #exec(text: string, values: SQLInputValue[]) {
@@ -76,17 +69,6 @@ class CountingStorage {
     }
     return prepared;
   }
-}
-
-function cursorOf(rows: unknown[]) {
-  return {
-    toArray: () => rows,
-    [Symbol.iterator]: () => rows[Symbol.iterator](),
-    one() {
-      if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}`);
-      return rows[0];
-    },
-  };
 }
 
 /** `usage`: what is charged to at the moment. */

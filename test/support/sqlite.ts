@@ -1,6 +1,7 @@
 /** A Durable Object's SQLite storage in Node, with the authority's schema: real SQL, without the runtime. */
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { AUTHORITY_MIGRATIONS, migrate } from "../../src/authority/schema.ts";
+import { cursorOf, inTransaction } from "./database.ts";
 import { recordStore } from "./record.ts";
 
 /** What the authority uses of it. */
@@ -24,15 +25,7 @@ class SqliteStorage {
   }
 
   transactionSync<T>(work: () => T): T {
-    this.#db.exec("BEGIN");
-    try {
-      const result = work();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
+    return inTransaction(this.#db, work);
   }
 
   #dump(): string {
@@ -49,17 +42,6 @@ class SqliteStorage {
     }
     return cursorOf(this.#db.prepare(text).all(...values));
   }
-}
-
-function cursorOf(rows: unknown[]) {
-  return {
-    toArray: () => rows,
-    [Symbol.iterator]: () => rows[Symbol.iterator](),
-    one() {
-      if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}`);
-      return rows[0];
-    },
-  };
 }
 
 export function memoryStorage(
