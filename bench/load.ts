@@ -1,6 +1,6 @@
-/** Load, and what it costs: `wrk`, or else autocannon, for the one, the process's own CPU time for the other. */
-import { execFile, execFileSync, spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+/** Load: by `wrk`, or else autocannon. */
+import { execFile, spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import autocannon from "autocannon";
@@ -25,7 +25,6 @@ export const hasWrk = spawnSync("wrk", ["-v"]).error === undefined;
 
 const PATH = "/public/v1/integrations";
 const CONNECTIONS = 16;
-const TICKS_PER_SECOND = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
 
 /** `perSecond`: about how many requests in all; null for as many as there is room for. */
 export function load(
@@ -99,10 +98,4 @@ async function cannon({ url, credentials }: Target, seconds: number, perSecond: 
     p50Ms: result.latency.p50,
     p99Ms: result.latency.p99,
   };
-}
-
-/** CPU time (ms) that a process has used so far, user and system. */
-export function cpuMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return ((Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND) * 1_000;
 }

@@ -8,10 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { cpuMs } from "../local/cpu.ts";
 import { freePort } from "../local/ports.ts";
 import { Admin } from "./admin.ts";
 import type { Crowd, CrowdEnd } from "./crowd-sender.ts";
-import { cpuSeconds, sample } from "./measurements.ts";
+import { sample } from "./measurements.ts";
 import { issue } from "./population.ts";
 import { percentile } from "./report.ts";
 import { Gateway } from "./scene.ts";
@@ -148,7 +149,7 @@ async function look(
   let failed = 0;
   let [residentBytes, sockets] = [0, 0];
   const over = new AbortController();
-  const usedBefore = cpuSeconds(gateway.pid);
+  const usedBeforeMs = cpuMs(gateway.pid);
   const watching = setInterval(() => {
     const found = sample(gateway.pid, 0);
     residentBytes = Math.max(residentBytes, found?.residentBytes ?? 0);
@@ -167,7 +168,7 @@ async function look(
   };
   const clients = Array.from({ length: CLIENTS }, client);
   const told = await crowd;
-  const used = cpuSeconds(gateway.pid) - usedBefore;
+  const usedMs = cpuMs(gateway.pid) - usedBeforeMs;
   over.abort();
   await Promise.all(clients);
   clearInterval(watching);
@@ -179,7 +180,7 @@ async function look(
     failed,
     residentBytes,
     sockets,
-    cpuSeconds: used,
+    cpuSeconds: usedMs / 1_000,
     crowd: told,
   };
 }

@@ -2,7 +2,6 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 const SAMPLE_MS = 1_000;
-const TICKS_PER_SECOND = 100;
 /** Of a life: caches and compiled code. */
 const WARM_UP_MS = 10_000;
 
@@ -39,12 +38,6 @@ export function sample(pid: number, connections: number): Sample | null {
   } catch {
     return null;
   }
-}
-
-/** CPU time (s) that it has used so far, user and system. */
-export function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 function linkOf(path: string): string {
