@@ -18,7 +18,8 @@ it.each(CHOSEN)(
   "%s goes as it says",
   async (file) => {
     // Ends with an error where something is not as it is to be.
-    const { stdout } = await promisify(execFile)("bash", [join(ROOT, "drills", file)], { timeout: 240_000 });
+    const run = promisify(execFile)("bash", [join(ROOT, "drills", file)], { timeout: 240_000 });
+    const { stdout } = await run.catch(({ message, stdout }) => expect.fail(`${message}\n${stdout}`));
     expect(stdout).toContain("\n== What to do");
   },
   250_000,
