@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
+    // A core less than there are would be half of a small machine.
+    maxWorkers: "100%",
     reporters: ["default", ["json", { outputFile: "dist/test-report.json" }]],
     projects: [
       {

@@ -12,6 +12,8 @@ import { record } from "../support/record.ts";
 
 const START_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 15_000;
+/** More of them in `npm run test:full`. */
+const KILLS = Number(process.env["KILLS"] ?? 1);
 
 interface Started {
   readonly npm: ChildProcess;
@@ -82,7 +84,7 @@ describe("npm start", { timeout: START_TIMEOUT_MS }, () => {
     origin.close();
   });
 
-  it.each([
+  it.runIf(KILLS > 1).each([
     ["local/start.ts", 1],
     ["scripts/bootstrap.mjs", "SIGKILL"],
   ])("leaves nothing behind when the process of %s is killed", async (script, code) => {
