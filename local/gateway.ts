@@ -80,11 +80,16 @@ function helperServices(build: Build): WorkerService[] {
     name: "LOG",
     value: { kind: "durableObjectNamespace", service: "events", className: "EventLog" },
   };
+  const hold = workerService(build, "hold", "Holds the process until the last events are kept.");
+  const telemetry: Binding = {
+    name: "TELEMETRY",
+    value: { kind: "service", service: "gateway", entrypoint: "Telemetry" },
+  };
   return [
     { ...kv, bindings: [store], durableObjects: ["KvStore"] },
     { ...events, bindings: [log], durableObjects: ["EventLog"] },
     workerService(build, "rateLimiter", "The platform's rate limiter, in memory."),
-    workerService(build, "hold", "Holds the process until the last events are kept."),
+    { ...hold, bindings: [telemetry] },
   ];
 }
 

@@ -122,11 +122,11 @@ export async function serve(
   const socketDir = await prepareSocketDir(stateDir);
   const holdPath = join(socketDir, "hold.sock");
   const gateway = { name: "gateway", about: "Where clients come in.", address, service: "gateway" };
-  const hold = { name: "hold", about: "To end in order.", address: `unix:${holdPath}`, service: "hold" };
+  const holder = { name: "hold", about: "To end in order.", address: `unix:${holdPath}`, service: "hold" };
   const config = {
     about: "The gateway on one machine.",
     workers: [...services, ...extra.workers],
-    sockets: [gateway, hold, ...extra.sockets],
+    sockets: [gateway, holder, ...extra.sockets],
     storagePath: join(stateDir, "storage"),
   };
   const { drainMs } = extra;
@@ -135,24 +135,24 @@ export async function serve(
     fileName: "workerd.capnp",
     config,
     signal,
-    beforeStop: () => begin(holdPath),
+    aroundStop: () => hold(holdPath),
     ...(drainMs && { drainMs }),
   });
   const removed = () => rm(socketDir, { recursive: true, force: true });
   return { ...workerd, exited: workerd.exited.finally(removed) };
 }
 
-/** Resolves when the answer has begun, and leaves the rest of it to itself. */
-function begin(socketPath: string): Promise<void> {
+/** Resolves, when workerd is held, to what lets it go as soon as everything is recorded. */
+function hold(socketPath: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, timeout: HOLD_TIMEOUT_MS }, (response) => {
+    const asked = request({ socketPath, method: "POST", timeout: HOLD_TIMEOUT_MS }, (response) => {
       // It is to be silent for a while, longer than it may take to begin.
       asked.setTimeout(0);
       response.on("error", () => {}).resume();
-      resolve();
+      resolve(() => asked.end());
     });
     asked.on("timeout", () => asked.destroy(new Error("no answer"))).on("error", reject);
-    asked.end();
+    asked.flushHeaders();
   });
 }
 

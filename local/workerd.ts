@@ -27,8 +27,8 @@ interface Options {
   readonly signal?: AbortSignal;
   /** How long (ms) requests under way have to come to their end, once it is to stop. */
   readonly drainMs?: number;
-  /** To be done before workerd hears that it is to stop; a failure does not keep it. */
-  readonly beforeStop?: () => Promise<unknown>;
+  /** To be done before workerd hears that it is to stop, and, what it resolves to, after; a failure does not keep it. */
+  readonly aroundStop?: () => Promise<() => void>;
   /** What becomes of what the Workers write to the console. */
   readonly output?: "inherit" | "ignore";
 }
@@ -43,7 +43,7 @@ export async function startWorkerd({
   config,
   signal,
   drainMs = DRAIN_MS,
-  beforeStop = async () => {},
+  aroundStop = async () => () => {},
   output = "inherit",
 }: Options): Promise<Workerd> {
   const configPath = join(stateDir, fileName);
@@ -57,8 +57,10 @@ export async function startWorkerd({
   });
   const exited = endOf(child);
   const stop = async () => {
-    await beforeStop().catch(() => {});
-    await stopChild(child, exited, drainMs);
+    const afterwards = await aroundStop().catch(() => () => {});
+    const stopped = stopChild(child, exited, drainMs);
+    afterwards();
+    await stopped;
   };
   signal?.addEventListener("abort", stop, { once: true });
   const ports = await Promise.race([listening(child, config.sockets.length), exited]);

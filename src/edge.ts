@@ -35,6 +35,7 @@ async function respond(request: Request, env: Env, waitUntil: WaitUntil): Promis
   const isolate = isolateOf(env);
   const context = arrive(request, isolate.state.ok ? isolate.state.deps.config.trustedProxies : []);
   const event = new EventDraft(context);
+  isolate.events.begin();
   let target: Target | null = null;
   let served: Result<Served>;
   try {
@@ -79,10 +80,10 @@ function refuse(
   { request, requestId }: RequestContext,
   event: EventDraft,
   target: Target | null,
-  { record }: Isolate,
+  { events }: Isolate,
   waitUntil: WaitUntil,
 ): Response {
-  record(event.toRefusal(denial), waitUntil);
+  events.record(event.toRefusal(denial), waitUntil);
   return denialResponse(denial, {
     requestId,
     method: request.method,
@@ -96,18 +97,18 @@ function refuse(
 }
 
 /** The event is written when the answer has ended, which for the origin's is when its body has. */
-function conclude(served: Served, event: EventDraft, { record }: Isolate, waitUntil: WaitUntil): Response {
+function conclude(served: Served, event: EventDraft, { events }: Isolate, waitUntil: WaitUntil): Response {
   if (served.kind === "answered") {
     const { status } = served.response;
     const ending = { status, outcome: "answered", source: "gateway", bytesIn: 0, bytesOut: 0 } as const;
-    record(event.toEvent(ending), waitUntil);
+    events.record(event.toEvent(ending), waitUntil);
     return served.response;
   }
   const { answer, bytesIn } = served;
   const { status } = answer.response;
   const tell = (end: RelayEnd) => {
     const ending = { status, ...endingOf(end), bytesIn: bytesIn(), bytesOut: end.bytes };
-    record(event.toEvent(ending), waitUntil);
+    events.record(event.toEvent(ending), waitUntil);
   };
   if (answer.ended instanceof Promise) waitUntil(answer.ended.then(tell));
   else tell(answer.ended);

@@ -8,7 +8,7 @@ import type { Target } from "./route/canonical.ts";
 import { type EventSink, eventSink } from "./telemetry/sink.ts";
 
 export interface Isolate {
-  readonly record: EventSink;
+  readonly events: EventSink;
   readonly state:
     | { readonly ok: true; readonly deps: Deps }
     | { readonly ok: false; readonly problem: ConfigProblem };
@@ -29,14 +29,14 @@ function assemble(env: Env): Isolate {
   const result = readConfig(env);
   if (!result.ok) {
     console.error(JSON.stringify({ event: "config_invalid", ...result.problem }));
-    return { record: eventSink(env, false), state: result };
+    return { events: eventSink(env, false), state: result };
   }
   const { config, unknown } = result;
   if (unknown.length > 0) {
     console.warn(JSON.stringify({ event: "config_unknown", variables: unknown, allowed: VARIABLES }));
   }
   return {
-    record: eventSink(env, config.logEveryRequest),
+    events: eventSink(env, config.logEveryRequest),
     state: { ok: true, deps: compose(env, config) },
   };
 }

@@ -15,11 +15,23 @@ const MAX_AGE_MS = 1_000;
 
 export class EventBatch {
   readonly #store: EventStore;
+  /** Of requests that have begun: not in the store yet. */
+  #due = 0;
   #waiting: GatewayEvent[] = [];
   #flushAtMs = 0;
 
   constructor(store: EventStore) {
     this.#store = store;
+  }
+
+  expect(): void {
+    this.#due++;
+  }
+
+  /** Resolves, when what waits is in the store, to how many are still to come. */
+  async settle(): Promise<number> {
+    await this.#flush();
+    return this.#due;
   }
 
   add(event: GatewayEvent, waitUntil: WaitUntil): void {
@@ -43,6 +55,8 @@ export class EventBatch {
       console.error(
         JSON.stringify({ event: "telemetry_failed", events: events.length, error: String(error) }),
       );
+    } finally {
+      this.#due -= events.length;
     }
   }
 }

@@ -110,7 +110,7 @@ describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
     const counted = Number(execFileSync("sh", ["-c", command], { cwd: ROOT, encoding: "utf8" }));
     expect(counted).toBeGreaterThan(300);
 
-    // SIGTERM lets what is under way come to its end.
+    // SIGTERM lets what is under way come to its end, and its event to its store.
     let answer: () => void = () => {};
     origin.answers((request, response) => {
       answer = () => json(200, { late: true })(request, response);
@@ -118,12 +118,13 @@ describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
     const askedBefore = origin.asked.length;
     const late = integrations(second, DEMO.acme.apiKey);
     await until("the request at the origin", () => origin.asked.length > askedBefore);
-    process.kill(workerdOf(second), "SIGTERM");
     second.npm.kill("SIGTERM");
     answer();
-    const { status, body } = await late;
+    const { status, body, headers } = await late;
     expect([status, body]).toEqual([200, '{"late":true}']);
     expect(await second.ended).toBe(0);
+    const lateId = headers.get("X-Request-Id");
+    expect(events().filter(({ requestId }) => requestId === lateId)).toHaveLength(1);
   });
 
   it(`goes on with what its first version has stored, and comes back with every acknowledged write after SIGKILL, ${KILLS} times`, async () => {

@@ -139,7 +139,7 @@ describe("the sink", () => {
 
   it("writes one point an event", () => {
     const write = vi.fn();
-    eventSink(datasetOf(write), false)(event, waitUntil);
+    eventSink(datasetOf(write), false).record(event, waitUntil);
     expect(write.mock.calls).toEqual([[toDataPoint(event)]]);
   });
 
@@ -147,7 +147,7 @@ describe("the sink", () => {
     const failing = datasetOf(() => {
       throw new Error("limit exceeded");
     });
-    expect(() => eventSink(failing, true)(event, waitUntil)).not.toThrow();
+    expect(() => eventSink(failing, true).record(event, waitUntil)).not.toThrow();
     expect(lines()).toHaveLength(1);
     expect(vi.mocked(console.error).mock.calls).toEqual([
       ['{"event":"telemetry_failed","requestId":"request-1","error":"Error: limit exceeded"}'],
@@ -155,26 +155,50 @@ describe("the sink", () => {
   });
 
   it("works without a dataset, as on plain workerd", () => {
-    expect(() => eventSink({}, false)({ ...event, outcome: "internal" }, waitUntil)).not.toThrow();
+    expect(() => eventSink({}, false).record({ ...event, outcome: "internal" }, waitUntil)).not.toThrow();
     expect(lines()).toHaveLength(1);
+  });
+
+  it("who is about to end the process is told how many requests have no event yet, with the others' in their store", async () => {
+    const stored: string[] = [];
+    const append = async (events: string) =>
+      void stored.push(...JSON.parse(events).map(({ requestId }: typeof event) => requestId));
+    const sink = eventSink({ EVENT_STORE: { append } }, false);
+    for (let i = 0; i < 3; i++) sink.begin();
+    sink.record({ ...event, requestId: "first" }, waitUntil);
+    expect([await sink.settle(), stored]).toEqual([2, ["first"]]);
+    sink.record({ ...event, requestId: "second" }, waitUntil);
+    sink.record({ ...event, requestId: "third" }, waitUntil);
+    expect([await sink.settle(), stored]).toEqual([0, ["first", "second", "third"]]);
+  });
+
+  it("a store that fails is told in the log, and is not waited for", async () => {
+    const append = () => Promise.reject(new Error("no space left"));
+    const sink = eventSink({ EVENT_STORE: { append } }, false);
+    sink.begin();
+    sink.record(event, waitUntil);
+    expect(await sink.settle()).toBe(0);
+    expect(vi.mocked(console.error).mock.calls).toEqual([
+      ['{"event":"telemetry_failed","events":1,"error":"Error: no space left"}'],
+    ]);
   });
 
   it("logs no line for what went well, unless every request is to be logged", () => {
     for (const outcome of ["forwarded", "answered"] as const)
-      eventSink({}, false)({ ...event, outcome }, waitUntil);
+      eventSink({}, false).record({ ...event, outcome }, waitUntil);
     expect(lines()).toEqual([]);
     for (const outcome of ["forwarded", "answered"] as const)
-      eventSink({}, true)({ ...event, outcome }, waitUntil);
+      eventSink({}, true).record({ ...event, outcome }, waitUntil);
     expect(lines()).toHaveLength(2);
   });
 
   it.each(Object.keys(DENIAL_SPECS) as DenialReason[])("logs one line for %s", (outcome: Outcome) => {
-    eventSink({}, false)({ ...event, outcome }, waitUntil);
+    eventSink({}, false).record({ ...event, outcome }, waitUntil);
     expect(lines()).toEqual([JSON.stringify({ ...event, outcome })]);
   });
 
   it("the line is one line of JSON with the event's fields in their order, whatever a client sent", () => {
-    eventSink({}, true)({ ...event, method: "A\nB\ud800", gatewayMs: Number.NaN }, waitUntil);
+    eventSink({}, true).record({ ...event, method: "A\nB\ud800", gatewayMs: Number.NaN }, waitUntil);
     const [line] = lines();
     expect(line).not.toContain("\n");
     expect(Object.keys(JSON.parse(String(line)) as object)).toEqual(
