@@ -79,7 +79,9 @@ function isOrigins(books: Books, sent: Sent, seen: Seen | undefined): boolean {
 
 /** An answer of the origin's, or one that never came. */
 function judgeAnswer(books: Books, sent: Sent, seen: Seen | undefined): Verdict {
-  const wasGatewayDown = books.overlaps(books.ledger.gatewayDowns, sent);
+  const { gatewayDowns } = books.ledger;
+  // A rollout lets what is at the origin come to its end.
+  const wasGatewayDown = books.overlaps(seen === undefined ? gatewayDowns : books.kills, sent);
   switch (sent.end) {
     case "left":
       return [true, "clients that left"];

@@ -1,6 +1,6 @@
 /** The ledger as the rules look at it, and what they find. */
 import type { GatewayEvent } from "../src/telemetry/event.ts";
-import type { Interval, Ledger, Seen, Sent } from "./ledger.ts";
+import type { GatewayDown, Interval, Ledger, Seen, Sent } from "./ledger.ts";
 
 /** Something that does not add up, with the requests that show it. */
 export interface Finding {
@@ -18,8 +18,11 @@ export class Books {
   /** Requests whose event a kill has taken along. */
   readonly lost = new Set<string>();
 
+  readonly kills: readonly GatewayDown[];
+
   constructor(ledger: Ledger) {
     this.ledger = ledger;
+    this.kills = ledger.gatewayDowns.filter(({ by }) => by === "kill");
     for (const sent of ledger.sent) this.sentById.set(sent.id, sent);
     for (const seen of ledger.seen) push(this.seenById, seen.id, seen);
     for (const event of ledger.events) push(this.eventsById, event.requestId, event);

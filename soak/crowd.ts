@@ -10,6 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { cpuMs } from "../local/cpu.ts";
 import { freePort } from "../local/ports.ts";
+import { ROOT } from "../local/project.ts";
 import { Admin } from "./admin.ts";
 import type { Crowd, CrowdEnd } from "./crowd-sender.ts";
 import { sample } from "./measurements.ts";
@@ -64,7 +65,7 @@ export async function watchCrowds(signal: AbortSignal, tell: (text: string) => v
     });
     signal.addEventListener("abort", () => void gateway.stop(), { once: true });
     try {
-      await gateway.start();
+      await gateway.start(ROOT);
       return await watchAll(gateway, port, signal, tell);
     } finally {
       await gateway.stop();

@@ -84,6 +84,11 @@ export interface Interval {
   readonly untilMs: number;
 }
 
+/** When there was no gateway: after a SIGKILL, or while one version ended in order and the next began. */
+export interface GatewayDown extends Interval {
+  readonly by: "kill" | "rollout";
+}
+
 /** What a tenant may use, and its keys, where that is not far beyond what they do. */
 export interface Limit {
   readonly policy: PolicyName;
@@ -110,8 +115,8 @@ export interface Ledger {
   readonly usages: readonly Usage[];
   /** Of every key and tenant that is not among `limits`. */
   readonly defaults: Readonly<Record<PolicyName, number>>;
-  /** From each kill until the gateway served again. */
-  readonly gatewayDowns: readonly Interval[];
+  /** From each kill or SIGTERM until the gateway served again. */
+  readonly gatewayDowns: readonly GatewayDown[];
   /** When the origin was not there. */
   readonly downs: readonly Interval[];
 }

@@ -104,7 +104,7 @@ const BEGUN: ReadonlySet<string> = new Set(["forwarded", "origin_invalid", "orig
 function oneEvent(books: Books, requestId: string, fromMs: number, endedAtMs: number): GatewayEvent | null {
   const [event, ...others] = books.eventsById.get(requestId) ?? [];
   if (event === undefined) {
-    const isLost = books.ledger.gatewayDowns.some(
+    const isLost = books.kills.some(
       (down) => fromMs <= down.fromMs && endedAtMs >= down.fromMs - EVENT_DELAY_MS,
     );
     if (isLost) books.lost.add(requestId);

@@ -1,5 +1,6 @@
 /** What came of it, for people and for scripts. */
 import type { CrowdReport } from "./crowd.ts";
+import type { GatewayDown, Ledger } from "./ledger.ts";
 import { type Figure, halves } from "./measurements.ts";
 import type { Outcome } from "./run.ts";
 
@@ -41,6 +42,9 @@ export function faultsOf({ reconciled, samples, rest }: Outcome): string[] {
   return faults;
 }
 
+const downsBy = ({ gatewayDowns }: Ledger, what: GatewayDown["by"]): number =>
+  gatewayDowns.filter(({ by }) => by === what).length;
+
 export function asJson(outcome: Outcome): string {
   const { minutes, seed, reconciled, changes, ledger, questions, samples, rest, standstillMs } = outcome;
   return JSON.stringify({
@@ -51,7 +55,8 @@ export function asJson(outcome: Outcome): string {
     atOrigin: ledger.seen.length,
     events: ledger.events.length,
     questions,
-    kills: ledger.gatewayDowns.length,
+    kills: downsBy(ledger, "kill"),
+    rollouts: downsBy(ledger, "rollout"),
     originDowns: ledger.downs.length,
     lostEvents: reconciled.lostEvents,
     checked: Object.fromEntries(reconciled.checked),
@@ -64,14 +69,14 @@ export function asJson(outcome: Outcome): string {
 
 export function asMarkdown(outcome: Outcome): string {
   const { minutes, seed, ledger, reconciled, changes, questions, standstillMs } = outcome;
-  const { sent, seen, events, gatewayDowns, downs } = ledger;
+  const { sent, seen, events, downs } = ledger;
   const faults = faultsOf(outcome);
   return [
     `${minutes} min with \`--seed ${seed}\`: ${sent.length} requests sent, ${seen.length} at the origin, ${events.length} events;`,
-    `${gatewayDowns.length} SIGKILLs (${reconciled.lostEvents} events lost), ${downs.length} times no origin, ${questions} introspections;`,
+    `${downsBy(ledger, "kill")} SIGKILLs (${reconciled.lostEvents} events lost), ${downsBy(ledger, "rollout")} rollouts, ${downs.length} times no origin, ${questions} introspections;`,
     `${changes.revoked} keys revoked, ${changes.rotated} rotated, ${changes.disabled} disabled, ${changes.expiring} made to expire, ${changes.issued} issued. This process stood still for ${standstillMs} ms at most.`,
     "",
-    "| clients | requests | p50 ms | p99 ms | whole | refused or failed | broke off | left | no answer, gateway killed |",
+    "| clients | requests | p50 ms | p99 ms | whole | refused or failed | broke off | left | no answer, no gateway |",
     "|---|---|---|---|---|---|---|---|---|",
     ...kindsOf(outcome),
     "",

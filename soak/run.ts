@@ -9,8 +9,9 @@ import { readEvents } from "../local/read-events.ts";
 import { Admin } from "./admin.ts";
 import { sendAll, warmUp } from "./clients.ts";
 import { letGo } from "./exchange.ts";
-import { killAtRandom, troubleOrigin } from "./faults.ts";
-import type { Interval, Ledger, Sent, Usage } from "./ledger.ts";
+import { troubleOrigin } from "./faults.ts";
+import type { GatewayDown, Ledger, Sent, Usage } from "./ledger.ts";
+import { changeLives, type Versions } from "./lives.ts";
 import { type Sample, sample, watch } from "./measurements.ts";
 import { type Changes, operate } from "./operator.ts";
 import { Origin } from "./origin.ts";
@@ -23,6 +24,7 @@ import { SECRETS } from "./secrets.ts";
 export interface Plan {
   readonly minutes: number;
   readonly seed: number;
+  readonly versions: Versions;
 }
 
 export interface Outcome extends Plan {
@@ -39,8 +41,8 @@ export interface Outcome extends Plan {
   readonly output: string;
 }
 
-/** Of a run: where the kills are. What follows is one life, long enough to see what grows. */
-const KILLED_PART = 0.4;
+/** Of a run: where the gateway ends and begins. What follows is one life, long enough to see what grows. */
+const UNSTEADY_PART = 0.4;
 /** As `windows.ts` and `admission.ts` count with. */
 const ORIGIN_TIMEOUT_MS = 5_000;
 /** Longer than any side keeps an idle connection open. */
@@ -58,7 +60,7 @@ export async function run(plan: Plan, signal: AbortSignal): Promise<Outcome> {
   });
   signal.addEventListener("abort", () => void gateway.stop(), { once: true });
   try {
-    await gateway.start();
+    await gateway.start(plan.versions.old);
     return await play(plan, gateway, origin, dataDir, signal);
   } finally {
     await gateway.stop();
@@ -131,7 +133,7 @@ async function play(
 }
 
 async function traffic(
-  { minutes }: Plan,
+  { minutes, versions }: Plan,
   gateway: Gateway,
   origin: Origin,
   admin: Admin,
@@ -139,19 +141,20 @@ async function traffic(
   random: Random,
   sent: Sent[],
   signal: AbortSignal,
-): Promise<{ readonly changes: Changes; readonly gatewayDowns: readonly Interval[] }> {
+): Promise<{ readonly changes: Changes; readonly gatewayDowns: readonly GatewayDown[] }> {
   const lastingMs = minutes * 60_000;
   const over = new AbortController();
   signal.addEventListener("abort", () => over.abort(), { once: true });
-  const kills = async () => {
-    const downs = await killAtRandom(gateway, random.fork(2), KILLED_PART * lastingMs, over.signal);
-    await delay((1 - KILLED_PART) * lastingMs, null, { signal });
+  const lives = async () => {
+    const unsteadyMs = UNSTEADY_PART * lastingMs;
+    const downs = await changeLives(gateway, versions, random.fork(2), unsteadyMs, over.signal);
+    await delay(lastingMs - unsteadyMs, null, { signal });
     over.abort();
     return downs;
   };
   const [changes, gatewayDowns] = await Promise.all([
     operate(admin, population.tenants, random.fork(1), over.signal),
-    kills(),
+    lives(),
     troubleOrigin(origin, random.fork(3), over.signal),
     sendAll(Number(new URL(gateway.url).port), population, random.fork(4), sent, over.signal),
   ]);

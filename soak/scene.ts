@@ -18,6 +18,8 @@ export interface Setting {
 
 export class Gateway {
   readonly url: string;
+  /** Folder of the version that runs, or ran last. */
+  root: string = ROOT;
   readonly #setting: Setting;
   #child: ChildProcess | null = null;
   #workerdPid = 0;
@@ -40,15 +42,16 @@ export class Gateway {
       .join("\n");
   }
 
-  /** Resolves when it serves. */
-  async start(): Promise<void> {
+  /** The version in that folder. Resolves when it serves. */
+  async start(root: string): Promise<void> {
+    this.root = root;
     const { dataDir, port, originUrl, vars } = this.#setting;
     const assignments = Object.entries(vars).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
     const args = ["--port", String(port), "--data", dataDir, "--origin", originUrl, ...assignments];
     // With the channel that the bootstrap process has: over it the gateway says which process is workerd, and it ends
     // with this one.
-    const child = spawn(process.execPath, [join(ROOT, "local/standalone.ts"), ...args], {
-      cwd: ROOT,
+    const child = spawn(process.execPath, [join(root, "local/standalone.ts"), ...args], {
+      cwd: root,
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;
@@ -67,13 +70,11 @@ export class Gateway {
     }
   }
 
-  /** Resolves, to the instant before it, when the process has gone. */
-  async kill(): Promise<number> {
+  /** Resolves when the process has gone. */
+  async kill(): Promise<void> {
     const child = this.#running();
-    const atMs = Date.now();
     process.kill(this.#workerdPid, "SIGKILL");
     await once(child, "exit");
-    return atMs;
   }
 
   /** In order. */

@@ -9,7 +9,7 @@ export interface Fill {
   readonly admitted: number;
   readonly most: number;
   readonly refused: number;
-  /** In the window before, at the origin; null where none was refused, or the gateway had been killed before. */
+  /** In the window before, at the origin; null where none was refused, or the gateway had ended before. */
   readonly leastWhenRefusing: number | null;
 }
 
@@ -76,9 +76,9 @@ function checkRefused(books: Books, partition: Partition, refused: Sent): number
 function atMost(books: Books, { limit, counted }: Partition, fromMs: number, untilMs: number) {
   const sinceMs = fromMs - limit.windowMs - COUNTS_LONGER_MS;
   const most = counted.filter((sent) => sent.sentAtMs <= untilMs && lastOf(books, sent) >= sinceMs).length;
-  const kills = books.ledger.gatewayDowns.filter((down) => down.fromMs >= sinceMs && down.fromMs <= untilMs);
+  const downs = books.ledger.gatewayDowns.filter((down) => down.fromMs >= sinceMs && down.fromMs <= untilMs);
   const share = limit.policy === "api" ? Math.floor(limit.limit / HELD_PART) : 0;
-  return { most, held: kills.length * share };
+  return { most, held: downs.length * share };
 }
 
 /** Last instant at which it can have been let in. */

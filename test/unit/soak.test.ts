@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import {
   fullestWindow,
+  type GatewayDown,
   type Ledger,
   type Limit,
   type Secret,
@@ -111,7 +112,8 @@ function ledgerOf(cases: readonly Case[], more: Partial<Ledger> = {}): Ledger {
 const findings = (cases: readonly Case[], more: Partial<Ledger> = {}) =>
   reconcile(ledgerOf(cases, more)).findings.map(({ what, requestIds }) => [what, ...requestIds]);
 
-const killedAt = (atMs: number) => [{ fromMs: atMs, untilMs: atMs + 3_000 }];
+const downAt = (atMs: number, by: GatewayDown["by"]) => [{ fromMs: atMs, untilMs: atMs + 3_000, by }];
+const killedAt = (atMs: number) => downAt(atMs, "kill");
 const without = (each: Case, what: "seen" | "event"): Case => ({ ...each, [what]: null });
 
 describe("what adds up", () => {
@@ -134,6 +136,19 @@ describe("what adds up", () => {
     expect(findings([young], { gatewayDowns: killedAt(START + 1_500) })).toEqual([]);
     expect(reconcile(ledgerOf([young], { gatewayDowns: killedAt(START + 1_500) })).lostEvents).toBe(1);
     expect(findings([young], { gatewayDowns: killedAt(START + 2_500) })).toEqual([
+      ["a request has no event", "id-1", "id-1"],
+    ]);
+  });
+
+  it("lets a rollout leave who comes meanwhile, but not who was at the origin, and take no event along", () => {
+    const gatewayDowns = downAt(START + 1_001, "rollout");
+    const unheard = { end: "broken", status: 0, requestId: "", intact: false } as const;
+    const late = without(request(1, { ...unheard, sentAtMs: START + 1_001 }, null), "event");
+    expect(findings([late], { gatewayDowns })).toEqual([]);
+    expect(findings([request(1, unheard)], { gatewayDowns })).toEqual([
+      ["no answer (broken), and the gateway was there: reads", "id-1"],
+    ]);
+    expect(findings([without(request(1), "event")], { gatewayDowns })).toEqual([
       ["a request has no event", "id-1", "id-1"],
     ]);
   });
