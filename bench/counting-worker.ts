@@ -2,6 +2,8 @@
 import type { Env } from "../src/env.ts";
 import gateway, { TenantAuthority as PlainAuthority, Directory as PlainDirectory } from "../src/index.ts";
 
+export { Telemetry } from "../src/index.ts";
+
 export interface Counts {
   kvReads: number;
   kvWrites: number;
