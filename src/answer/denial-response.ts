@@ -9,6 +9,8 @@ import { setRateHeaders } from "../quota/rate-headers.ts";
 import { PSEUDONYM } from "../upstream/request-headers.ts";
 import { bearerChallenge } from "./challenge.ts";
 
+const DEFAULT_RETRY_AFTER_SECONDS = 60;
+
 export interface DenialContext {
   readonly requestId: string;
   readonly method: string;
@@ -53,10 +55,16 @@ function denialHeaders(denial: Denial, requestId: string): Headers {
   if (status === 401 || denial.scope !== undefined) {
     headers.set("WWW-Authenticate", bearerChallenge(denial));
   }
-  if (status === 429 || status === 503) headers.set("Retry-After", String(denial.retryAfterSeconds ?? 60));
+  if (status === 429 || status === 503) headers.set("Retry-After", retryAfter(status, denial));
   if (denial.allow !== undefined) headers.set("Allow", denial.allow.join(", "));
   setRateHeaders(headers, denial.quota ?? null, false);
   return headers;
+}
+
+/** A limit opens when it opens. All whom one trouble has refused in the same second are not to come back in the same second. */
+function retryAfter(status: 429 | 503, { retryAfterSeconds = DEFAULT_RETRY_AFTER_SECONDS }: Denial): string {
+  const spread = status === 503 ? Math.floor(Math.random() * (retryAfterSeconds + 1)) : 0;
+  return String(retryAfterSeconds + spread);
 }
 
 /** What Postiz itself would have said, where it has a word for it. */

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { denialResponse } from "../../src/answer/denial-response.ts";
 import { DENIAL_SPECS, type Denial } from "../../src/denial.ts";
 import {
@@ -15,6 +15,13 @@ import {
   THROTTLED,
   WIRE,
 } from "../support/refusals.ts";
+
+beforeEach(() => {
+  vi.spyOn(Math, "random").mockReturnValue(0);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 describe("a refusal on the wire", () => {
   it("is pinned for every reason there is", () => {
@@ -49,6 +56,17 @@ describe("a refusal on the wire", () => {
     expect(headers.get("Retry-After")).toBe(wire.retryAfter);
     const told = denialResponse({ ...denialFor(reason), retryAfterSeconds: 7 }, context).headers;
     expect(told.get("Retry-After")).toBe(wire.retryAfter === null ? null : "7");
+  });
+
+  it("whom a trouble of the gateway's has refused come back spread over the time that it may take, and as long again", () => {
+    const told = (status: 429 | 503, drawn: number) => {
+      vi.mocked(Math.random).mockReturnValue(drawn);
+      const reason = status === 429 ? "flood" : "authority_unavailable";
+      const denial = { reason, detail: DETAIL, retryAfterSeconds: 5 } as const;
+      return denialResponse(denial, context).headers.get("Retry-After");
+    };
+    expect([0, 0.5, 1 - Number.EPSILON].map((drawn) => told(503, drawn))).toEqual(["5", "8", "10"]);
+    expect([0, 0.5, 1 - Number.EPSILON].map((drawn) => told(429, drawn))).toEqual(["5", "5", "5"]);
   });
 
   it.each(REASONS)("%s has no body on HEAD, and the same fields as on GET", async (reason) => {

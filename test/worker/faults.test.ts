@@ -64,7 +64,7 @@ describe("an authority that fails", () => {
       await gateway.setFault("authority", mode);
       const received = await gateway.send({ path: IS_CONNECTED, authorization: "known-key" });
       expect([received.status, JSON.parse(received.body).code]).toEqual([503, "authority_unavailable"]);
-      expect(received.headers.get("Retry-After")).toBe("1");
+      expect(received.headers.get("Retry-After")).toMatch(/^[12]$/);
       const log = await fetch(`${gateway.originUrl}/_origin/log`).then((response) => response.json());
       expect(log).toEqual([]);
     },
@@ -169,7 +169,7 @@ describe("a configuration that is wrong", () => {
       const received = await gateway.send({ path, authorization: "any" });
       answers.push(received);
       expect([received.status, JSON.parse(received.body).code]).toEqual([503, "config_invalid"]);
-      expect(received.headers.get("Retry-After")).toBe("60");
+      expect(received.headers.get("Retry-After")).toMatch(/^([6-9]\d|1[01]\d|120)$/);
     }
     const logged = gateway.logs
       .map((line) => JSON.parse(line))
