@@ -15,14 +15,22 @@ import { LeaseDesk } from "../../src/lease/desk.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
 import { record } from "../support/record.ts";
 import { stubRuntime } from "../support/runtime.ts";
-import { says, World } from "../support/world.ts";
+import { World } from "../support/world.ts";
 
 const ACME = tenantIdOf("acme");
 const SECRETS = {
   key: digestOf("the key"),
   token: `pos_${"Tk1".repeat(13)}A`,
+  "token of an authorization server's": `pos_${"As1".repeat(13)}A`,
   "unknown key": digestOf("no key"),
 } as const;
+const INTROSPECTION_URL = "https://login.example/introspect";
+const RFC_7662 = {
+  INTROSPECTION_MODE: "rfc7662",
+  INTROSPECTION_URL,
+  INTROSPECTION_CLIENT_ID: "the gateway",
+  INTROSPECTION_CLIENT_SECRET: "the client secret of these tests",
+};
 const SLOW_MS = 400;
 const SECOND = 1_000;
 
@@ -54,19 +62,25 @@ interface Answer {
 class Stage {
   readonly limiter = { limit: async () => ({ success: true }) };
   readonly points = { writeDataPoint: (_point: unknown): void => {} };
-  readonly world = new World(
-    { LOG_REQUESTS: "all", INTROSPECTION_TTL: "10", ...this.#bindings() },
-    this.limiter,
-  );
+  readonly world: World;
   readonly #events: GatewayEvent[] = [];
 
-  constructor() {
+  constructor(kind: Kind) {
+    const vars = { LOG_REQUESTS: "all", INTROSPECTION_TTL: "10", ...this.#bindings() };
+    const isIntrospected = kind === "token of an authorization server's";
+    this.world = new World({ ...vars, ...(isIntrospected && RFC_7662) }, this.limiter);
+    vi.stubGlobal("fetch", async (url: string | URL) => {
+      this.world.originCalls++;
+      return this.world.origin("", String(url));
+    });
     vi.spyOn(console, "log").mockImplementation((line: string) => {
       record("unit", line);
       this.#events.push(JSON.parse(line));
     });
     this.world.origin = (_, url) =>
-      url.endsWith("/is-connected") ? says.yes() : new Response("[]", { headers: { "Content-Length": "2" } });
+      isQuestion(url)
+        ? Response.json({ connected: true, active: true })
+        : new Response("[]", { headers: { "Content-Length": "2" } });
   }
 
   /** Tenant acme with its key; `secret` is in `state` in the isolate that is returned. */
@@ -81,7 +95,7 @@ class Stage {
     await world.pass(2 * SECOND);
     const isolate = world.env();
     if (state !== "cold") await this.ask([isolate], kind);
-    if (state === "stale") await world.pass(kind === "token" ? 12 * SECOND : 7 * SECOND);
+    if (state === "stale") await world.pass(kind.startsWith("token") ? 12 * SECOND : 7 * SECOND);
     return isolate;
   }
 
@@ -120,6 +134,9 @@ class Stage {
     return { EVENTS: this.points } as unknown as Record<string, string>;
   }
 }
+
+/** About a token: to Postiz, or to the authorization server. */
+const isQuestion = (url: string) => url.endsWith("/is-connected") || url === INTROSPECTION_URL;
 
 function told(status: number, event: GatewayEvent | undefined): string {
   if (event === undefined || event.status !== status) return `${status}, and no event of it`;
@@ -202,7 +219,7 @@ function breakOrigin({ world }: Stage, fault: Fault, isIntrospection: boolean): 
   const wrong = new Response("<html>", { status: 502 });
   world.origin = (authorization, url) => {
     const answer = () => origin(authorization, url);
-    if (url.endsWith("/is-connected") !== isIntrospection) return answer();
+    if (isQuestion(url) !== isIntrospection) return answer();
     return fault === "answers 429" ? tooMany() : failing(fault, answer, { wrong });
   };
   return () => {
@@ -253,6 +270,15 @@ const TABLE: readonly (readonly [keyof typeof BREAK, Kind, Fault, string, string
   ["introspection", "token", "answers 429", NO_WORD, OK, `${OK} stale`],
   ["introspection", "token", "says something else", NO_WORD, OK, `${OK} stale`],
   ["introspection", "key", "hangs", OK, OK, OK],
+  ...(
+    [
+      ["is slow", `${OK} after 400`, OK, `${OK} after 400`],
+      ["hangs", `${NO_WORD} after 2000`, OK, `${OK} stale after 2000`],
+      ["throws", NO_WORD, OK, `${OK} stale`],
+      ["answers 429", NO_WORD, OK, `${OK} stale`],
+      ["says something else", NO_WORD, OK, `${OK} stale`],
+    ] as const
+  ).map((row) => ["introspection", "token of an authorization server's", ...row] as const),
   ["origin", "key", "is slow", `${OK} after 400`, `${OK} after 400`, `${OK} after 400`],
   ["origin", "key", "hangs", ...thrice("504 origin_timeout after 30000")],
   ["origin", "key", "throws", ...thrice("502 origin_unreachable")],
@@ -277,7 +303,7 @@ describe.each(TABLE)(
       ["warm", warm],
       ["stale", stale],
     ] as const)("%s: %s, and as ever when it is back", async (state, designed) => {
-      const stage = new Stage();
+      const stage = new Stage(kind);
       const isolate = await stage.open(kind, state);
       const mend = BREAK[what]?.(stage, fault);
       const { authorityCalls } = stage.world;
@@ -311,7 +337,7 @@ async function expectRecovery(stage: Stage, isolate: Env, kind: Kind): Promise<v
 }
 
 it("what fails in the background is one line in the log, and the request that began it is served", async () => {
-  const stage = new Stage();
+  const stage = new Stage("key");
   const isolate = await stage.open("key", "warm");
   vi.spyOn(LeaseDesk.prototype, "renew").mockRejectedValue(new Error("a bug of our own"));
   await stage.world.pass(4 * SECOND);
@@ -323,7 +349,7 @@ it("what fails in the background is one line in the log, and the request that be
 });
 
 it("a key that is revoked while KV can't be written is refused all the same, and KV hears of it in the end", async () => {
-  const stage = new Stage();
+  const stage = new Stage("key");
   const isolate = await stage.open("key", "warm");
   const { credentials } = stage.world;
   const put = credentials.put.bind(credentials);
