@@ -1,0 +1,76 @@
+/** Tenant acme on a lease: what the tests of leases play with. */
+import { tenantIdOf } from "../../src/authority/tenant-id.ts";
+import { type Credential, digestOf } from "../../src/credential/credential.ts";
+import type { Deps } from "../../src/deps.ts";
+import type { PolicyName } from "../../src/quota/policy.ts";
+import { World } from "./world.ts";
+
+export const ACME = tenantIdOf("acme");
+export const SECOND = 1_000;
+export const LEASE_MS = 5 * SECOND;
+export const MARGIN_MS = 2 * SECOND;
+export const WINDOW_MS = 60 * SECOND;
+export const keyOf = (i: number): Credential => ({ kind: "api_key", secret: digestOf(`key ${i}`) });
+export const KEY = keyOf(0);
+
+/** Tenant acme with keys, each of which may make so many requests a minute. */
+export async function acme(vars: Record<string, string> = {}, apiPerMinute = 600, keys = 1): Promise<World> {
+  const world = new World(vars);
+  const lines = Array.from({ length: keys }, (_, i) => {
+    const digest = digestOf(keyOf(i).secret);
+    const key = { digest, keyId: `k${i}`, name: "", expiresAtMs: null, apiPerMinute };
+    return { type: "api_key", tenantId: ACME, ...key } as const;
+  });
+  await world
+    .authority(ACME)
+    .import(ACME, [{ type: "tenant", tenantId: ACME, name: "Acme" }, ...lines], "tests");
+  await world.pass(1);
+  return world;
+}
+
+export interface Outcome {
+  readonly is: string;
+  readonly degraded: boolean;
+}
+
+export async function ask(
+  world: World,
+  isolate: Deps,
+  key = KEY,
+  policy: PolicyName = "api",
+): Promise<Outcome> {
+  const { result } = await world.ask(isolate, key, { policy });
+  if (!result.ok) return { is: result.denial.reason, degraded: false };
+  return { is: result.value.grant.verdict, degraded: result.value.degraded };
+}
+
+/** How many of so many requests are let in. */
+export async function admitted(
+  world: World,
+  isolates: readonly Deps[],
+  requests: number,
+  policy: PolicyName = "api",
+) {
+  let count = 0;
+  for (let i = 0; i < requests; i++) {
+    const isolate = isolates[i % isolates.length];
+    if (isolate !== undefined && (await ask(world, isolate, KEY, policy)).is === "granted") count++;
+  }
+  return count;
+}
+
+export const revoke = async (world: World, i = 0) => {
+  const revoked = await world.authority(ACME).revokeKeyById(`k${i}`, "tests");
+  if (!revoked.ok) throw new Error(revoked.detail);
+  return {
+    effectiveByMs: Date.parse(revoked.effectiveBy),
+    degradedUntilMs: Date.parse(revoked.degradedUntil ?? revoked.effectiveBy),
+  };
+};
+
+/** Nothing gets through to the authority, or back. */
+export function cutOff(world: World, isCut = true): void {
+  world.before = () => {
+    if (isCut) throw new Error("the object can't be reached");
+  };
+}
