@@ -99,13 +99,18 @@ export class AskLine {
     try {
       return await this.#send(asks, deadlineMs);
     } catch (error) {
-      if (isOverloaded(error)) this.#restsUntilMs = this.#nowMs() + REST_MS;
+      if (isOverloaded(error)) this.#rest(error);
       throw error;
     } finally {
       this.#underWay.delete(call);
       const next = this.#underWay.size < CALLS_AT_ONCE ? this.#waiting.shift() : undefined;
       next?.turn.resolve(this.#begin());
     }
+  }
+
+  #rest(error: unknown): void {
+    this.#restsUntilMs = this.#nowMs() + REST_MS;
+    for (const { turn } of this.#waiting.splice(0)) turn.reject(error);
   }
 
   #prune(): void {

@@ -83,6 +83,19 @@ describe("what a tenant's authority is asked by one isolate", () => {
     expect((await ask(world, isolate, keyOf(0))).is).toBe("granted");
   });
 
+  it("is nothing further where it says that it is overloaded while others wait for their turn", async () => {
+    const world = await acmeShown({ AUTHORITY_FAILURE: "deny" }, 404);
+    const before = world.authorityCalls;
+    world.before = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      throw Object.assign(new Error("overloaded"), { overloaded: true, retryable: true });
+    };
+    const asked = askAll(world, 404);
+    await world.pass(0.9 * SECOND);
+    expect(new Set((await asked).map(({ is }) => is))).toEqual(new Set(["authority_unavailable"]));
+    expect(world.authorityCalls - before).toBe(4);
+  });
+
   it("comes to who joins late as well: the first one's time is not theirs", async () => {
     const world = await acmeShown({}, 10);
     const isolate = world.isolate();
