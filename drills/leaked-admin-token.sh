@@ -19,7 +19,7 @@ expect "the leaked token" "$(with_token "$leaked")" 401
 expect "the new token" "$(with_token "$GATEWAY_ADMIN_TOKEN")" 200
 
 step "Then what was done with it: look for changes that are not yours"
-gateway audit example
+expect "who made it" "$(gateway audit example --json | grep key.create | grep "$stolen_id")" '*"actor":"admin-token"*'
 
 step "And undo it: keys that nobody of yours made are revoked"
 gateway keys revoke example "$stolen_id" --yes
@@ -27,4 +27,6 @@ within 15 "the stolen key" "401 key_revoked" status "$stolen"
 expect "the tenant's own key" "$(status "$kept")" 200
 
 step "It can't have been read: Postiz keys are sealed, and keys are shown only once"
-expect "an export with a Postiz key in it" "$(gateway export | grep -c "$GATEWAY_ORIGIN_KEY" || true)" 0
+gateway export >"$folder/export"
+expect "an export with the tenant in it" "$(grep -c '"type":"tenant","id":"example"' "$folder/export")" 1
+expect "and with its Postiz key" "$(grep -c "$GATEWAY_ORIGIN_KEY" "$folder/export" || true)" 0

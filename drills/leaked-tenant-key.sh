@@ -26,3 +26,4 @@ expect "a new key" "$(status "$key")" 200
 
 step "Who did what"
 gateway audit example
+expect "the last of it" "$(gateway audit example --json | grep key.revoke_all)" '*"actor":"admin-token"*'

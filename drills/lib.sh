@@ -88,7 +88,7 @@ within() {
   local seconds=$1 what=$2 wanted=$3 found="" end
   shift 3
   end=$((SECONDS + seconds))
-  while found=$("$@") && [[ $found != $wanted ]]; do
+  until found=$("$@") && [[ $found == $wanted ]]; do
     [ "$SECONDS" -lt "$end" ] || fail "$what: found $found after $seconds s, wanted $wanted"
     sleep 0.5
   done

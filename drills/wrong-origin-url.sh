@@ -12,7 +12,8 @@ stop_gateway
 origin=${right%/api}
 start_gateway
 expect "ready" "$(says ready)" '*Does ORIGIN_URL lack the*/api*'
-status "$key"; echo; head -c 60 "$folder/body"; echo
+expect "a request" "$(status "$key")" 200
+expect "what it gets" "$(head -c 60 "$folder/body")" '<*'
 
 step "Where nothing listens there: 502"
 stop_gateway
