@@ -1,7 +1,7 @@
 /** What the project is made of, and who may do what while it is put together. */
 import { readdirSync, readFileSync } from "node:fs";
-import { builtinModules } from "node:module";
 import { join } from "node:path";
+import { build } from "esbuild";
 import { expect, it } from "vitest";
 
 const root = join(import.meta.dirname, "../..");
@@ -53,22 +53,25 @@ it("only packages that are allowed to run a script at installation", () => {
   expect(read(".npmrc")).toContain("strict-allow-scripts=true");
 });
 
-it("the Worker is made of these packages and no others", () => {
-  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" });
-  const imported = files
-    .filter((file) => file.endsWith(".ts"))
-    .flatMap((file) => [
-      ...read(join("src", file)).matchAll(/^(?:import|export|\}).*? from "([^".][^"]*)";$/gm),
-    ])
-    .map(([, specifier = ""]) =>
-      specifier
-        .split("/")
-        .slice(0, specifier.startsWith("@") ? 2 : 1)
-        .join("/"),
-    )
-    .filter((name) => !/^(?:node|cloudflare):/.test(name) && !builtinModules.includes(name));
+it("the Worker is made of these packages and no others", async () => {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: ["src/index.ts"],
+    bundle: true,
+    write: false,
+    metafile: true,
+    format: "esm",
+    conditions: ["workerd", "worker"],
+    external: ["cloudflare:*", "node:*"],
+  });
+  const inputs = Object.values(metafile.outputs).flatMap((output) =>
+    Object.entries(output.inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? path : [])),
+  );
+  const bundled = inputs
+    .filter((path) => path.includes("node_modules/"))
+    .map((path) => /^(?:@[^/]+\/)?[^/]+/.exec(nameOf(path))?.[0]);
   const listed = /and of no others.*?: (.*)\.$/m.exec(read("SECURITY.md"))?.[1] ?? "";
-  expect([...new Set(imported)].toSorted()).toEqual(
+  expect([...new Set(bundled)].toSorted()).toEqual(
     [...listed.matchAll(/`([^`]+)`/g)].map(([, name]) => name),
   );
 });

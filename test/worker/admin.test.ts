@@ -618,6 +618,53 @@ describe("what operators ask", () => {
     });
   });
 
+  it("every change is a line: who, what, of which key, and nothing that was only looked at", async () => {
+    const id = await newTenant();
+    const at = `/tenants/${id}`;
+    const first = (await newKey(id)).json.id;
+    const second = (await newKey(id)).json.id;
+    const changes: readonly (readonly [string, string, object?])[] = [
+      ["PATCH", at, { name: "Another" }],
+      ["PUT", `${at}/subscription`, { status: "active", tier: "PRO" }],
+      ["PATCH", `${at}/keys/${first}`, { name: "another" }],
+      ["POST", `${at}/keys/${first}/disable`],
+      ["POST", `${at}/keys/${first}/enable`],
+      ["POST", `${at}/keys/${first}/rotate`, { graceSeconds: 0 }],
+      ["DELETE", `${at}/keys/${first}`],
+      ["DELETE", `${at}/keys`],
+      ["DELETE", at],
+    ];
+    for (const [method, path, body] of changes) {
+      await call("GET", `${at}/keys`);
+      await call("GET", `${at}/usage`);
+      const { status } = (await call(method, path, body)).received;
+      expect([method, path, status]).toEqual([method, path, 200]);
+    }
+    const { json } = await call("GET", `${at}/audit`);
+    const lines = json.items.map(({ actor, action, keyId }: Record<string, unknown>) => [
+      actor,
+      action,
+      keyId,
+    ]);
+    expect(lines.toReversed()).toEqual(
+      [
+        ["tenant.create", null],
+        ["tenant.origin_key", null],
+        ["key.create", first],
+        ["key.create", second],
+        ["tenant.change", null],
+        ["tenant.subscription", null],
+        ["key.change", first],
+        ["key.disable", first],
+        ["key.enable", first],
+        ["key.rotate", first],
+        ["key.revoke", first],
+        ["key.revoke_all", null],
+        ["tenant.delete", null],
+      ].map((line) => ["admin-token", ...line]),
+    );
+  });
+
   it("to have a token introspected anew", async () => {
     const token = `pos_${digestOf("token to forget").slice(0, 40)}`;
     recordSecret(token);
