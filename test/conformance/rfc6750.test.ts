@@ -3,10 +3,11 @@ import * as oauth from "oauth4webapi";
 import { describe, expect, it } from "vitest";
 import { bearerChallenge } from "../../src/answer/challenge.ts";
 import { denialResponse } from "../../src/answer/denial-response.ts";
+import { speakForApi } from "../../src/answer/relayed-response.ts";
 import { readCredential } from "../../src/credential/credential.ts";
 import { DENIAL_SPECS, type DenialReason } from "../../src/denial.ts";
 import { SCOPES } from "../../src/entitlement/scopes.ts";
-import { context, denialFor, REASONS } from "../support/refusals.ts";
+import { context, denialFor, quota, REASONS } from "../support/refusals.ts";
 import { passed, reasonOf } from "../unit/result.ts";
 
 const TOKEN = `pos_${"aZ9".repeat(13)}b`;
@@ -80,10 +81,8 @@ describe("RFC 6750 §3, WWW-Authenticate", () => {
   });
 
   it("§3.1 blames nobody for a 401 of the origin's own: it may be about a social channel", async () => {
-    const answer = new Response(null, {
-      status: 401,
-      headers: { "WWW-Authenticate": bearerChallenge(null) },
-    });
+    const answer = new Response(null, { status: 401 });
+    speakForApi(answer, quota("api"));
     expect(await challengesIn(answer)).toEqual(bearer({}));
   });
 

@@ -172,6 +172,17 @@ describe("the sink", () => {
     expect([await sink.settle(), stored]).toEqual([0, ["first", "second", "third"]]);
   });
 
+  it("an event on its way to the store is still to come for who is about to end the process", async () => {
+    const arrival = Promise.withResolvers<void>();
+    const sink = eventSink({ EVENT_STORE: { append: () => arrival.promise } }, false);
+    sink.begin();
+    sink.record(event, waitUntil);
+    const first = sink.settle();
+    expect(await sink.settle()).toBe(1);
+    arrival.resolve();
+    expect(await first).toBe(0);
+  });
+
   it("a store that fails is told in the log, and is not waited for", async () => {
     const append = () => Promise.reject(new Error("no space left"));
     const sink = eventSink({ EVENT_STORE: { append } }, false);
