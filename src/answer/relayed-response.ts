@@ -3,7 +3,7 @@ import type { Quota } from "../quota/policy.ts";
 import { setRateHeaders } from "../quota/rate-headers.ts";
 import type { OriginAnswer } from "../upstream/forward.ts";
 import { type RelayEnd, relay } from "../upstream/relay.ts";
-import { nominatedBy } from "../upstream/request-headers.ts";
+import { nominatedBy, PSEUDONYM } from "../upstream/request-headers.ts";
 import { bearerChallenge } from "./challenge.ts";
 
 export interface RelayedAnswer {
@@ -29,8 +29,17 @@ const CORS_FIELDS = [
   "Access-Control-Expose-Headers",
 ];
 
-/** What caches of one kind heed in place of `Cache-Control` (RFC 9213). */
-const TARGETED_CACHE_FIELDS = ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control"];
+/** What caches of one kind heed in place of `Cache-Control` (RFC 9213), the last nginx's. */
+const TARGETED_CACHE_FIELDS = [
+  "CDN-Cache-Control",
+  "Cloudflare-CDN-Cache-Control",
+  "Vercel-CDN-Cache-Control",
+  "Netlify-CDN-Cache-Control",
+  "Akamai-Cache-Control",
+  "Surrogate-Control",
+  "Edge-Control",
+  "X-Accel-Expires",
+];
 
 /** Of a `Cache-Control` without quoted values: no shared cache may store the answer anyway. */
 const UNSHARED = /^(?:[^"]*,)?[ \t]*(?:private|no-store)[ \t]*(?:,[^"]*)?$/i;
@@ -73,9 +82,15 @@ function endToEnd(
   const { headers } = response;
   for (const name of nominatedBy(sent)) headers.delete(name);
   // The runtime frames the answer itself; of two framings the length is the wrong one (RFC 9112 §6.3).
-  if (sent.has("Transfer-Encoding")) headers.delete("Content-Length");
+  if (sent.has("Transfer-Encoding") || (body === null && !hasPlainLength(response)))
+    headers.delete("Content-Length");
   for (const name of HOP_BY_HOP) headers.delete(name);
   return response;
+}
+
+/** Of an answer without a body: none on a 204 (RFC 9110 §8.6), else a number, or none. */
+function hasPlainLength({ status, headers }: Response): boolean {
+  return status !== 204 && /^\d+$/.test(headers.get("Content-Length") ?? "0");
 }
 
 /** On an answer of the public API limits, cross-origin access and whose it is are the gateway's to tell. */
@@ -83,13 +98,16 @@ export function speakForApi({ status, headers }: Response, quota: Quota): void {
   for (const name of CORS_FIELDS) headers.delete(name);
   keepPrivate(headers);
   setRateHeaders(headers, quota, status !== 429);
+  // Only a refusal of the gateway's has one of its own.
+  if (headers.get("Proxy-Status")?.includes(PSEUDONYM) === true) headers.delete("Proxy-Status");
   // RFC 9110 §15.5.2: a 401 must carry a challenge, which Postiz's do not. It may be about a channel.
   if (status === 401) headers.set("WWW-Authenticate", bearerChallenge(null));
 }
 
 /** A cache in front of the gateway would hand to anyone what the origin allows it to keep (RFC 9111 §3.5). */
 function keepPrivate(headers: Headers): void {
-  const said = headers.get("Cache-Control");
-  if (said !== null && !UNSHARED.test(said)) headers.append("Cache-Control", "private");
+  const said = headers.get("Cache-Control") ?? "";
+  if (said === "") headers.set("Cache-Control", "private");
+  else if (!UNSHARED.test(said)) headers.append("Cache-Control", "private");
   for (const name of TARGETED_CACHE_FIELDS) headers.delete(name);
 }

@@ -2,8 +2,9 @@
 import { type BareItem, type List, parseList, serializeList, Token } from "structured-headers";
 import { describe, expect, it } from "vitest";
 import { denialResponse } from "../../src/answer/denial-response.ts";
+import { speakForApi } from "../../src/answer/relayed-response.ts";
 import { DENIAL_SPECS, type DenialReason } from "../../src/denial.ts";
-import { context, denialFor, REASONS, shownAs } from "../support/refusals.ts";
+import { context, denialFor, quota, REASONS, shownAs } from "../support/refusals.ts";
 
 /** §2.3: the types registered there that the gateway uses, each with the statuses that it may stand on. */
 const REGISTERED: Readonly<Record<string, readonly number[]>> = {
@@ -53,4 +54,16 @@ describe("RFC 9209 §2, Proxy-Status of", () => {
     const denial = { ...denialFor(reason), owner: { tenantId: "tenant-x", keyId: "key-x" } };
     expect(denialResponse(denial, context).headers.get("Proxy-Status")).toBe(fieldOf(reason));
   });
+
+  it.each([
+    ['postiz-gateway; error=http_request_denied; details="key_unknown"', null],
+    ["cdn.example; error=connection_timeout", "cdn.example; error=connection_timeout"],
+  ])(
+    "an answer of the origin's, %s, is not the gateway's word (§2: who adds one names itself)",
+    (sent, kept) => {
+      const answer = new Response(null, { headers: { "Proxy-Status": sent } });
+      speakForApi(answer, quota("api"));
+      expect(answer.headers.get("Proxy-Status")).toBe(kept);
+    },
+  );
 });

@@ -144,6 +144,15 @@ export function rfc9110(stage: Stage): void {
       expect(stage.arrivals.map(({ method }) => method)).toEqual(["GET", "HEAD"]);
     });
 
+    it("§8.6 a length that is none is not handed on, on HEAD either", async () => {
+      stage.answers("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\n");
+      const received = await stage.get([], { method: "HEAD" });
+      expect([received.status, received.headers.get("Content-Length")]).toEqual([200, null]);
+      stage.answers("HTTP/1.1 204 No Content\r\nConnection: close\r\nContent-Length: 6\r\n\r\n");
+      const empty = await stage.get([], { method: "HEAD" });
+      expect([empty.status, empty.headers.get("Content-Length")]).toEqual([204, null]);
+    });
+
     it("§9.3.2 HEAD of a refusal, and of the gateway's own pages", async () => {
       for (const sent of [{ path: PATH }, { path: "/nothing" }, { path: "/_gateway/health" }]) {
         const [got, head] = [

@@ -61,13 +61,35 @@ export function rfc9111(stage: Stage): void {
       );
     });
 
-    it.each(["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control"])(
-      "RFC 9213: %s, which such a cache heeds first, does not reach it",
-      async (name) => {
-        counts({ [name]: "public, max-age=3600" });
-        expect((await stage.get()).headers.has(name)).toBe(false);
-      },
-    );
+    it.each<[string, Readonly<Record<string, string>>]>([
+      ["§5.3 Expires alone", { Expires: "Fri, 01 Jan 2100 00:00:00 GMT" }],
+      ["§4.2.2 nothing", {}],
+      ["§5.2 an empty Cache-Control", { "Cache-Control": "" }],
+      [
+        "RFC 9110 §7.6.1 a Cache-Control of the connection's",
+        { "Cache-Control": "public", Connection: "Cache-Control" },
+      ],
+    ])("%s: it is private, also to caches that don't care whose it is", async (_, fields) => {
+      stage.answers((_, response) => {
+        response.writeHead(200, { ...fields, ETag: '"same"' });
+        response.end();
+      });
+      expect((await stage.get()).headers.get("Cache-Control")).toBe("private");
+    });
+
+    it.each([
+      "CDN-Cache-Control",
+      "Cloudflare-CDN-Cache-Control",
+      "Vercel-CDN-Cache-Control",
+      "Netlify-CDN-Cache-Control",
+      "Akamai-Cache-Control",
+      "Surrogate-Control",
+      "Edge-Control",
+      "X-Accel-Expires",
+    ])("RFC 9213: %s, which such a cache heeds first, does not reach it", async (name) => {
+      counts({ [name]: "public, max-age=3600" });
+      expect((await stage.get()).headers.has(name)).toBe(false);
+    });
 
     it.each(["/public/v1/logo.png", "/public/v1/app.js?v=1", "/public/v1/posts/a.css"])(
       "§4 a path that looks static, %s, is like any other",
