@@ -19,9 +19,15 @@ const DROPPED = new Set([
   "client-ip",
   "x-client-ip",
   "x-cluster-client-ip",
+  "x-proxyuser-ip",
+  "x-appengine-user-ip",
+  "x-envoy-external-address",
+  "fastly-client-ip",
   "forwarded-for",
   "x-forwarded",
   "x-host",
+  "x-url-scheme",
+  "front-end-https",
   "x-http-method",
   "x-http-method-override",
   "x-method-override",
@@ -92,7 +98,7 @@ const NONE: ReadonlySet<string> = new Set();
 
 /** `X_Real_IP` is `X-Real-IP` to servers that follow CGI naming. */
 function isDropped(name: string): boolean {
-  const canonical = name.includes("_") ? name.replaceAll("_", "-") : name;
+  const canonical = /[_.]/.test(name) ? name.replaceAll(/[_.]/g, "-") : name;
   return DROPPED.has(canonical) || DROPPED_PREFIXES.some((prefix) => canonical.startsWith(prefix));
 }
 

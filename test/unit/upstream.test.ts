@@ -67,6 +67,12 @@ describe("fields for the origin", () => {
     "X-Forwarded-Anything",
     "X-Real-IP",
     "True-Client-IP",
+    "Fastly-Client-IP",
+    "X-Appengine-User-IP",
+    "X-Envoy-External-Address",
+    "X-ProxyUser-IP",
+    "X-URL-Scheme",
+    "Front-End-HTTPS",
     "CF-Connecting-IP",
     "CF-IPCountry",
     "CF-Access-Client-Id",
@@ -80,8 +86,9 @@ describe("fields for the origin", () => {
     "X-Request-Id",
     "traceparent",
     "tracestate",
-  ])("a client's own %s never arrives, nor any spelling of it with underscores", (name) => {
-    const spellings = [name, name.toUpperCase(), name.replaceAll("-", "_"), name.replace("-", "_")];
+  ])("a client's own %s never arrives, nor any spelling of it with underscores or dots", (name) => {
+    const others = [name.replaceAll("-", "_"), name.replace("-", "_"), name.replaceAll("-", ".")];
+    const spellings = [name, name.toUpperCase(), ...others];
     for (const spelling of spellings) expect(sent({ [spelling]: "forged" })).toEqual(SPOKEN);
   });
 
