@@ -26,7 +26,8 @@ const SIGNAL_GRACE_MS = 100;
 /** The path of a socket has room for about a hundred. */
 const MAX_SOCKET_PATH_BYTES = 90;
 
-const HOLD_TIMEOUT_MS = 1_000;
+/** A machine that stands still for longer loses the last second's events. */
+const HOLD_TIMEOUT_MS = 5_000;
 
 /** Runs a command to its end; resolves to the exit code to leave with. */
 export async function runCommand(

@@ -57,7 +57,10 @@ export async function startWorkerd({
   });
   const exited = endOf(child);
   const stop = async () => {
-    const afterwards = await aroundStop().catch(() => () => {});
+    const afterwards = await aroundStop().catch((error: Error) => {
+      console.error(`The last events may be missing: workerd could not be held (${error.message}).`);
+      return () => {};
+    });
     const stopped = stopChild(child, exited, drainMs);
     afterwards();
     await stopped;
@@ -109,7 +112,10 @@ function listening(child: ChildProcess, sockets: number): Promise<Map<string, nu
 }
 
 async function stopChild(child: ChildProcess, exited: Promise<string>, drainMs: number): Promise<void> {
-  const deadline = setTimeout(() => child.kill("SIGKILL"), drainMs);
+  const deadline = setTimeout(() => {
+    console.error(`Requests were still under way after ${drainMs / 1_000} s: ended, without their events.`);
+    child.kill("SIGKILL");
+  }, drainMs);
   child.kill("SIGTERM");
   await exited;
   clearTimeout(deadline);
