@@ -1,7 +1,8 @@
-/** Reads the command lines of `npm start` and of `npm run standalone`. Pure. */
+/** Reads the command lines of `npm start` and of `npm run standalone`. Pure, but for a file of variables. */
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { parseArgs, parseEnv } from "node:util";
 import { VARIABLES } from "../src/config.ts";
 import { ROOT, UserError } from "./project.ts";
 
@@ -42,6 +43,7 @@ npm run standalone -- events [--data DIR] [--json]  what it has kept about its r
   --host ADDRESS            to listen at (127.0.0.1); what comes from elsewhere is not encrypted: see docs/standalone.md
   --data DIR                where data is kept (.state/standalone in this project)
   --var NAME:VALUE          sets a variable of the gateway; may be repeated
+  --vars FILE               sets those of a file, NAME=VALUE a line: for secrets, which others can see on a command line
   --demo                    puts the demo tenants in place
   --help                    shows this
 `;
@@ -101,9 +103,10 @@ export function readStandaloneOptions(args: readonly string[], cwd: string): Sta
       `--host is ${JSON.stringify(host)}: allowed is an IP address, such as 127.0.0.1, 0.0.0.0 or ::1.`,
     );
   }
-  const vars = Object.fromEntries(assignments.map(readAssignment));
+  const filed = given.vars === undefined ? {} : readVariables(resolve(cwd, given.vars));
+  const vars = { ...filed, ...Object.fromEntries(assignments.map(readAssignment)) };
   if (origin !== undefined && vars["ORIGIN_URL"] !== undefined)
-    throw new UsageError("--origin and --var ORIGIN_URL:… say the same thing: give one of them.");
+    throw new UsageError("--origin and the variable ORIGIN_URL say the same thing: give one of them.");
   const originUrl = vars["ORIGIN_URL"] ?? origin;
   if (originUrl === undefined && !help)
     throw new UsageError("--origin is missing: give the base of your Postiz.");
@@ -126,7 +129,8 @@ const parse = (args: readonly string[]) =>
 const parseStandalone = (args: readonly string[]) =>
   parseStrictly(() => {
     const text = { type: "string" } as const;
-    const options = { ...COMMON, port: text, host: text, data: text, demo: { type: "boolean" } } as const;
+    const flags = { demo: { type: "boolean" } } as const;
+    const options = { ...COMMON, ...flags, port: text, host: text, data: text, vars: text } as const;
     return parseArgs({ args: [...args], options }).values;
   });
 
@@ -163,6 +167,22 @@ function readAssignment(assignment: string): [string, string] {
   const found = colon === -1 ? "an argument without a colon" : `the name ${JSON.stringify(name)}`;
   throw new UsageError(
     `--var has ${found}: allowed is NAME:VALUE, such as API_LIMIT:100, with one of the names\n${VARIABLES.join(", ")}.`,
+  );
+}
+
+/** The form that systemd's `EnvironmentFile` and Node's `--env-file` have. Values are never shown. */
+function readVariables(path: string): Record<string, string> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new UserError(`--vars can't be read: ${(error as Error).message}.`);
+  }
+  const vars = parseEnv(text) as Record<string, string>;
+  const unknown = Object.keys(vars).find((name) => !VARIABLES.includes(name));
+  if (unknown === undefined) return vars;
+  throw new UsageError(
+    `--vars has the name ${JSON.stringify(unknown)}: allowed is NAME=VALUE a line, with the names\n${VARIABLES.join(", ")}.`,
   );
 }
 

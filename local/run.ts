@@ -68,8 +68,14 @@ export function requireValid(vars: Readonly<Record<string, string>>): void {
 
 /** Variables may be secrets, and whoever can open the sockets may seed: for this user only. */
 export async function preparePrivate(stateDir: string): Promise<void> {
-  await mkdir(stateDir, { recursive: true });
-  await chmod(stateDir, 0o700);
+  try {
+    await mkdir(stateDir, { recursive: true });
+    await chmod(stateDir, 0o700);
+  } catch (error) {
+    throw new UserError(
+      `The data folder ${stateDir} can't be used: ${(error as Error).message}. Allowed is a folder of this user's, or a path where one can be made.`,
+    );
+  }
 }
 
 /**

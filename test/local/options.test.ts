@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readOptions, readStandaloneOptions, UsageError } from "../../local/options.ts";
 import { UserError } from "../../local/project.ts";
@@ -95,5 +98,30 @@ describe("options of npm run standalone", () => {
   it("are refused where two of them say the same thing", () => {
     const args = ["--origin", "http://postiz.example.com", "--var", "ORIGIN_URL:http://other.example.com"];
     expect(() => readStandaloneOptions(args, "/")).toThrow("give one of them");
+  });
+
+  it("take variables from a file, where the command line shows them to nobody", () => {
+    const folder = mkdtempSync(join(tmpdir(), "options-"));
+    const args = ["--origin", "http://x/api", "--vars", "secrets.env"];
+    const write = (text: string) => writeFileSync(join(folder, "secrets.env"), text);
+    try {
+      write("# of the gateway\nADMIN_TOKEN=a=b\nexport SEALING_KEY='s'\n\nAPI_LIMIT=1\n");
+      const { vars } = readStandaloneOptions([...args, "--var", "API_LIMIT:2"], folder);
+      expect(vars).toEqual({
+        ORIGIN_URL: "http://x/api",
+        ADMIN_TOKEN: "a=b",
+        SEALING_KEY: "s",
+        API_LIMIT: "2",
+      });
+      write("ADMIN_TOKN=s3cret\n");
+      expect(() => readStandaloneOptions(args, folder)).toThrow(
+        /^--vars has the name "ADMIN_TOKN": (?!.*s3cret)/,
+      );
+      expect(() => readStandaloneOptions([...args, "--vars", "none.env"], folder)).toThrow(
+        /^--vars can't be read: ENOENT.*none\.env/,
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

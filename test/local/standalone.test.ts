@@ -171,6 +171,7 @@ describe("npm run standalone", { timeout: 10 * START_TIMEOUT_MS }, () => {
     [["--port", "0"], '--port is "0"'],
     [["--host", "localhost"], '--host is "localhost"'],
     [["--var", "API_LIMT:5"], 'the name "API_LIMT"'],
+    [["--vars", "package.json"], "--vars has the name"],
   ])("says what is allowed where %j is wrong, and ends with 2", (args, message) => {
     const run = () =>
       execFileSync("npm", ["run", "-s", "standalone", "--", "--origin", origin.url, ...args], {
