@@ -21,7 +21,9 @@ export function checkAdmission(books: Books): void {
   for (const sent of books.ledger.sent) {
     const seen = books.seenOf(sent);
     if (seen !== undefined) checkPassed(books, sent, seen);
-    const judge = sent.status !== 0 && sent.reason !== "" ? judgeRefusal : judgeAnswer;
+    const isRefusal = sent.status !== 0 && sent.reason !== "";
+    if (isRefusal) checkCame(books, sent);
+    const judge = isRefusal ? judgeRefusal : judgeAnswer;
     const [isRight, what] = judge(books, sent, seen);
     if (isRight) books.count(what);
     else books.find(what, books.nameOf(sent));
@@ -43,6 +45,15 @@ function checkPassed(books: Books, sent: Sent, { atMs, requestId }: Seen): void 
   const isDegraded = books.eventsById.get(requestId)?.[0]?.degraded === true;
   if (isDegraded && atMs <= secret.degradedUntilMs) books.count("passed without the tenant's object");
   else books.find(`a secret that had ended (${phase.reasons[0]}) was seen at the origin`, requestId);
+}
+
+/** A refusal is the gateway's own: nothing but its end, or the client's leaving, can keep it from coming whole, and in time. */
+function checkCame(books: Books, sent: Sent): void {
+  const { end } = sent;
+  if (end === "whole" || end === "left") return;
+  const hasEnded = end === "cut" || end === "broken";
+  if (hasEnded && books.overlaps(books.kills, sent)) books.count("refusals that a kill has cut");
+  else books.find(`a refusal did not come whole (${end})`, books.nameOf(sent));
 }
 
 /** Whether it may be, and what it is. */

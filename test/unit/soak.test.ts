@@ -224,6 +224,17 @@ describe("nothing passes that must not, nothing is refused that must not be", ()
     expect(findings([slow(1, 1_200), slow(2, 1_200)])).toHaveLength(1);
   });
 
+  it.each(["cut", "broken", "hung", "under way"] as const)("a refusal has to come whole: %s", (end) => {
+    const ended = { sentAtMs: REVOKED_FROM + 1, doneAtMs: REVOKED_FROM + 9 };
+    const of = (how: Sent["end"]) => refusal(1, "key_revoked", 401, { ...ended, end: how });
+    const found = [[`a refusal did not come whole (${end})`, "id-1"]];
+    expect(findings([of(end)])).toEqual(found);
+    expect(findings([of(end)], { gatewayDowns: downAt(REVOKED_FROM + 5, "rollout") })).toEqual(found);
+    const isExcused = end === "cut" || end === "broken";
+    expect(findings([of(end)], { gatewayDowns: killedAt(REVOKED_FROM + 5) })).toEqual(isExcused ? [] : found);
+    expect(findings([of("left")])).toEqual([]);
+  });
+
   it("may pass until it is said to have ended, and be refused from when that was asked for", () => {
     const between = { sentAtMs: REVOKED_FROM - 1_000, doneAtMs: REVOKED_FROM - 990 };
     expect(findings([request(1, between), refusal(2, "key_revoked", 401, between)])).toEqual([]);
