@@ -6,7 +6,7 @@
 import type { GatewayEvent } from "../src/telemetry/event.ts";
 import { checkAdmission } from "./admission.ts";
 import { Books, type Finding } from "./books.ts";
-import type { Ledger } from "./ledger.ts";
+import type { Ledger, Seen, Sent } from "./ledger.ts";
 import { checkCounters, checkWindows, type Fill } from "./windows.ts";
 
 export interface Reconciled {
@@ -64,9 +64,37 @@ function checkOrigin(books: Books): void {
     if (event === null) continue;
     if (!FORWARDED.has(event.outcome))
       books.find(`the origin saw a request whose event says ${event.outcome}`, seen.requestId);
+    else if (sent.reason === "" && !outcomesOf(books, sent, seen).includes(event.outcome))
+      books.find(
+        `an event says ${event.outcome} of an answer that was ${sent.end} (${seen.fault ?? seen.end})`,
+        seen.requestId,
+      );
     if (event.tenant !== sent.secret?.tenant || event.keyId !== sent.secret.keyId)
       books.find("an event names another key than was sent", seen.requestId);
   }
+}
+
+/** What an event may say of how it ended, where nobody was given a reason. */
+function outcomesOf(books: Books, sent: Sent, seen: Seen): readonly string[] {
+  const failures = failuresOf(seen, sent.status !== 0);
+  switch (sent.end) {
+    case "whole":
+      return ["forwarded"];
+    case "cut":
+      return books.overlaps(books.kills, sent) ? ["forwarded", ...failures] : failures;
+    case "left":
+      return ["forwarded", ...(sent.manner === "leaves in body" ? ["request_malformed"] : []), ...failures];
+    default:
+      // No answer at all: a kill, or a finding of its own.
+      return [...FORWARDED];
+  }
+}
+
+/** `hasBegun`: the answer, so that there can be no other. */
+function failuresOf({ fault, end }: Seen, hasBegun: boolean): string[] {
+  const late = fault === "hang" || fault === "stall" ? ["origin_timeout"] : [];
+  if (fault !== "reset" && fault !== "cut" && end !== "down") return late;
+  return [...late, "origin_invalid", ...(hasBegun ? [] : ["origin_unreachable"])];
 }
 
 function checkClients(books: Books): void {

@@ -1,6 +1,7 @@
 /** The soak's own reckoning: that it adds up where it should, and that each of its rules can fail. */
 import { describe, expect, it } from "vitest";
 import {
+  type Fault,
   fullestWindow,
   type GatewayDown,
   type Ledger,
@@ -177,6 +178,53 @@ describe("every request exactly once", () => {
     ["two answers had the same X-Request-Id", [request(1), request(2, { requestId: "id-1" })]],
   ] as const)("%s", (what, cases) => {
     expect(findings(cases).map(([found]) => found)).toContain(what);
+  });
+
+  const ofBegun = (fault: Fault, outcome: string, sent: Change<Sent> = {}) =>
+    request(1, { end: "cut", intact: false, ...sent }, { fault, end: "failed" }, { outcome });
+  const left = { end: "left", intact: false, status: 0, requestId: "" } as const;
+  const inBody = { ...left, manner: "leaves in body" } as const;
+
+  it.each([
+    ["a cut answer", "cut (cut)", ofBegun("cut", "forwarded")],
+    ["a cut answer", "cut (cut)", ofBegun("cut", "origin_timeout")],
+    ["a cut answer", "cut (cut)", ofBegun("cut", "origin_unreachable")],
+    ["a stalled answer", "cut (stall)", ofBegun("stall", "forwarded")],
+    ["a stalled answer", "cut (stall)", ofBegun("stall", "origin_invalid")],
+    ["a whole answer", "whole (whole)", request(1, {}, {}, { outcome: "origin_timeout" })],
+    ["a whole answer", "whole (whole)", request(1, {}, {}, { outcome: "origin_invalid" })],
+    [
+      "a client that left",
+      "left (closed)",
+      request(1, left, { end: "closed" }, { outcome: "origin_timeout" }),
+    ],
+    ["a client that left", "left (cut)", ofBegun("cut", "origin_timeout", left)],
+    ["a client that left", "left (hang)", ofBegun("hang", "origin_unreachable", left)],
+    ["no body", "left (closed)", request(1, left, { end: "closed" }, { outcome: "request_malformed" })],
+  ] as const)("an event says another end than there was: of %s, %s", (_, ended, each) => {
+    const what = `an event says ${each.event?.outcome} of an answer that was ${ended}`;
+    expect(findings([each])).toContainEqual([what, "id-1"]);
+  });
+
+  it.each([
+    [ofBegun("cut", "origin_invalid")],
+    [ofBegun("stall", "origin_timeout")],
+    [request(1, { end: "cut", intact: false }, { end: "down" }, { outcome: "origin_invalid" })],
+    [ofBegun("reset", "origin_unreachable", left)],
+    [ofBegun("hang", "origin_timeout", left)],
+    [request(1, left, { end: "closed" })],
+    [request(1, inBody, { end: "closed", body: "broken" }, { outcome: "request_malformed" })],
+  ])("an event says the end that there was: %#", (each) => {
+    expect(findings([each])).toEqual([]);
+  });
+
+  it("what a kill has cut may have been all there before", () => {
+    const cut = request(1, { end: "cut", intact: false, doneAtMs: START + 9_000 });
+    expect(findings([cut], { gatewayDowns: killedAt(START + 8_000) })).toEqual([]);
+    expect(findings([cut], { gatewayDowns: downAt(START + 8_000, "rollout") })).toContainEqual([
+      "an event says forwarded of an answer that was cut (whole)",
+      "id-1",
+    ]);
   });
 
   it("events of nobody are of clients that left, and not more than those", () => {
