@@ -122,7 +122,18 @@ function checkClients(books: Books): void {
       books.find("an event has another status than the client got", sent.requestId);
     const isSame = sent.reason === "" ? BEGUN.has(event.outcome) : event.outcome === sent.reason;
     if (!isSame) books.find("an event has another reason than the client got", sent.requestId);
+    if (sent.reason !== "" && !isOwner(event, sent))
+      books.find("a refusal's event names another key than was sent", sent.requestId);
   }
+}
+
+/** Of refusals before it was found out whose the credential is, or by a tenant that does not have it. */
+const UNOWNED = /^(key_unknown|token_inactive|flood|\w+_unavailable)$/;
+
+/** Whether a refusal's event names whom the secret belongs to: nobody, where it is of none. */
+function isOwner({ tenant, keyId }: GatewayEvent, { secret, reason }: Sent): boolean {
+  const is = (name: string, owner = "") => name === owner || (name === "" && UNOWNED.test(reason));
+  return is(tenant, secret?.tenant) && is(keyId, secret?.keyId);
 }
 
 /** What an event can say of an answer of the origin's that has begun. */

@@ -82,8 +82,8 @@ function request(
     },
     event: {
       requestId,
-      tenant: "acme",
-      keyId: "key",
+      tenant: sent.secret === null ? "" : "acme",
+      keyId: sent.secret === null ? "" : "key",
       route: "/posts",
       status: sent.status ?? 200,
       outcome: sent.reason || "forwarded",
@@ -216,6 +216,33 @@ describe("every request exactly once", () => {
     [request(1, inBody, { end: "closed", body: "broken" }, { outcome: "request_malformed" })],
   ])("an event says the end that there was: %#", (each) => {
     expect(findings([each])).toEqual([]);
+  });
+
+  const ended = { sentAtMs: REVOKED_FROM + 1, doneAtMs: REVOKED_FROM + 2 };
+  const unknown = { secret: null, refusedFor: ["key_unknown"] } as const;
+  const mayBeUnknown = { refusedFor: ["key_unknown"] } as const;
+
+  it.each([
+    ["key_revoked", ended, { tenant: "other" }],
+    ["key_revoked", ended, { keyId: "other" }],
+    ["key_revoked", ended, { tenant: "", keyId: "" }],
+    ["key_unknown", unknown, { tenant: "acme" }],
+    ["key_unknown", unknown, { keyId: "key" }],
+    ["key_unknown", mayBeUnknown, { tenant: "other", keyId: "" }],
+    ["key_unknown", mayBeUnknown, { keyId: "other" }],
+    ["rate_limited", {}, { tenant: "", keyId: "" }],
+  ] as const)("a refusal's event names who sent it: %s, %#", (reason, sent, event) => {
+    const each = refusal(1, reason, 401, sent);
+    const what = "a refusal's event names another key than was sent";
+    expect(findings([each]).map(([found]) => found)).not.toContain(what);
+    const wrong = { ...each, event: { ...each.event, ...event } as GatewayEvent };
+    expect(findings([wrong])).toContainEqual([what, "id-1"]);
+  });
+
+  it("a refusal's event may name nobody, or the tenant alone, where the key was not found", () => {
+    const each = refusal(1, "key_unknown", 401, mayBeUnknown);
+    for (const owner of [{ tenant: "", keyId: "" }, { keyId: "" }])
+      expect(findings([{ ...each, event: { ...each.event, ...owner } as GatewayEvent }])).toEqual([]);
   });
 
   it("what a kill has cut may have been all there before", () => {
