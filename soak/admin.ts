@@ -1,5 +1,6 @@
 /** The admin API, for who has to live with a gateway that is killed at any moment. */
 import { setTimeout as delay } from "node:timers/promises";
+import type { Asked } from "./ledger.ts";
 
 const TIMEOUT_MS = 10_000;
 const PATIENCE_MS = 300_000;
@@ -13,7 +14,8 @@ export interface Told {
 export class Admin {
   readonly #url: string;
   readonly #token: string;
-  asked = 0;
+  /** Everything, for the oracle. */
+  readonly asked: Asked[] = [];
 
   constructor(gatewayUrl: string, token: string) {
     this.#url = `${gatewayUrl}/_gateway/v1`;
@@ -23,7 +25,13 @@ export class Admin {
   /** Null where there was no answer: nobody knows whether it was done. */
   async ask(method: string, path: string, body?: object | string): Promise<Told | null> {
     const askedAtMs = Date.now();
-    this.asked++;
+    const told = await this.#ask(method, path, body);
+    const [what, status] = [`${method} ${path}`, told?.status ?? 0];
+    this.asked.push({ what, status, sentAtMs: askedAtMs, doneAtMs: Date.now() });
+    return told === null ? null : { ...told, askedAtMs };
+  }
+
+  async #ask(method: string, path: string, body?: object | string): Promise<Omit<Told, "askedAtMs"> | null> {
     try {
       const isText = typeof body === "string";
       const response = await fetch(this.#url + path, {
@@ -36,7 +44,7 @@ export class Admin {
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
       const text = await response.text();
-      return { askedAtMs, status: response.status, body: readJson(text) };
+      return { status: response.status, body: readJson(text) };
     } catch {
       return null;
     }

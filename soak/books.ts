@@ -54,7 +54,10 @@ export class Books {
   }
 
   /** Whether it was under way at any time of any of them. */
-  overlaps(intervals: readonly Interval[], { sentAtMs, doneAtMs }: Sent): boolean {
+  overlaps(
+    intervals: readonly Interval[],
+    { sentAtMs, doneAtMs }: Pick<Sent, "sentAtMs" | "doneAtMs">,
+  ): boolean {
     return intervals.some(({ fromMs, untilMs }) => sentAtMs <= untilMs && doneAtMs >= fromMs);
   }
 }

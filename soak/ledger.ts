@@ -89,6 +89,23 @@ export interface GatewayDown extends Interval {
   readonly by: "kill" | "rollout";
 }
 
+/** How the gateway ended when it was told to. */
+export interface Stop {
+  readonly tookMs: number;
+  /** Null for a signal. */
+  readonly exitCode: number | null;
+}
+
+/** What the operator asked. */
+export interface Asked {
+  /** Method and path. */
+  readonly what: string;
+  /** 0 for no answer. */
+  readonly status: number;
+  readonly sentAtMs: number;
+  readonly doneAtMs: number;
+}
+
 /** What a tenant may use, and its keys, where that is not far beyond what they do. */
 export interface Limit {
   readonly policy: PolicyName;
@@ -117,6 +134,8 @@ export interface Ledger {
   readonly defaults: Readonly<Record<PolicyName, number>>;
   /** From each kill or SIGTERM until the gateway served again. */
   readonly gatewayDowns: readonly GatewayDown[];
+  readonly stops: readonly Stop[];
+  readonly asked: readonly Asked[];
   /** When the origin was not there. */
   readonly downs: readonly Interval[];
 }

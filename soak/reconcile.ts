@@ -6,6 +6,7 @@
 import type { GatewayEvent } from "../src/telemetry/event.ts";
 import { checkAdmission } from "./admission.ts";
 import { Books, type Finding } from "./books.ts";
+import { checkLives, checkOperator } from "./care.ts";
 import type { Ledger, Seen, Sent } from "./ledger.ts";
 import { checkCounters, checkWindows, type Fill } from "./windows.ts";
 
@@ -30,6 +31,8 @@ export function reconcile(ledger: Ledger): Reconciled {
   checkAdmission(books);
   const fills = checkWindows(books);
   checkCounters(books);
+  checkLives(books);
+  checkOperator(books);
   const { findings, checked, lost } = books;
   return { findings, checked, lostEvents: lost.size, fills };
 }

@@ -116,9 +116,11 @@ async function play(
   const events = [...readEvents(dataDir)];
   const { limits } = population;
   const { seen, downs, questions } = origin;
-  const ledger = { sent, seen, events, limits, defaults: DEFAULT_LIMITS, usages, gatewayDowns, downs };
+  const { output, stops } = gateway;
+  const { asked } = admin;
+  const ofGateway = { gatewayDowns, stops, asked };
+  const ledger = { sent, seen, events, limits, defaults: DEFAULT_LIMITS, usages, downs, ...ofGateway };
   const reconciled = reconcile(ledger);
-  const { output } = gateway;
   return {
     ...plan,
     ledger,

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ROOT } from "../local/project.ts";
+import type { Stop } from "./ledger.ts";
 
 const START_TIMEOUT_MS = 180_000;
 const POLL_MS = 50;
@@ -20,6 +21,8 @@ export class Gateway {
   readonly url: string;
   /** Folder of the version that runs, or ran last. */
   root: string = ROOT;
+  /** How it has ended, each time that it was told to; or before, by itself. */
+  readonly stops: Stop[] = [];
   readonly #setting: Setting;
   #child: ChildProcess | null = null;
   #workerdPid = 0;
@@ -80,9 +83,13 @@ export class Gateway {
   /** In order. */
   async stop(): Promise<void> {
     const child = this.#child;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill("SIGTERM");
-    await once(child, "exit");
+    if (child === null) return;
+    const toldAtMs = Date.now();
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    }
+    this.stops.push({ tookMs: Date.now() - toldAtMs, exitCode: child.exitCode });
   }
 
   #running(): ChildProcess {

@@ -1,6 +1,7 @@
 /** The soak's own reckoning: that it adds up where it should, and that each of its rules can fail. */
 import { describe, expect, it } from "vitest";
 import {
+  type Asked,
   type Fault,
   fullestWindow,
   type GatewayDown,
@@ -105,6 +106,8 @@ function ledgerOf(cases: readonly Case[], more: Partial<Ledger> = {}): Ledger {
     defaults: { api: 600, posts: 30 },
     usages: [],
     gatewayDowns: [],
+    stops: [],
+    asked: [],
     downs: [],
     ...more,
   };
@@ -354,6 +357,59 @@ describe("limits", () => {
   it("finds the fullest window", () => {
     expect(fullestWindow([], 10)).toEqual({ count: 0, from: 0 });
     expect(fullestWindow([0, 5, 10, 14, 30], 10)).toEqual({ count: 3, from: 1 });
+  });
+});
+
+describe("ends, starts, and the operator", () => {
+  const down = (by: GatewayDown["by"], tookMs: number) =>
+    findings([], { gatewayDowns: [{ fromMs: START, untilMs: START + tookMs, by }] });
+  const stopped = (exitCode: number | null, tookMs: number) =>
+    findings([], { stops: [{ exitCode, tookMs }] });
+
+  it("there is a gateway again in time", () => {
+    expect(down("kill", 60_000)).toEqual([]);
+    expect(down("kill", 60_001)).toEqual([["there was no gateway for 60001 ms, by kill"]]);
+    expect(down("rollout", 90_000)).toEqual([]);
+    expect(down("rollout", 90_001)).toEqual([["there was no gateway for 90001 ms, by rollout"]]);
+  });
+
+  it("SIGTERM ends it with 0, and before what is under way is killed", () => {
+    expect(stopped(0, 29_999)).toEqual([]);
+    expect(stopped(0, 30_000)).toEqual([
+      ["SIGTERM took 30000 ms: what was under way did not come to its end"],
+    ]);
+    expect(stopped(1, 10)).toEqual([["SIGTERM ended with 1, not with exit code 0"]]);
+    expect(stopped(null, 10)).toEqual([["SIGTERM ended with a signal, not with exit code 0"]]);
+  });
+
+  const ask = (status: number, tookMs = 10): Asked => ({
+    what: "POST /keys",
+    status,
+    sentAtMs: START,
+    doneAtMs: START + tookMs,
+  });
+
+  it("the operator is answered, and not refused", () => {
+    expect(findings([], { asked: [ask(200), ask(201), ask(204)] })).toEqual([]);
+    for (const status of [400, 401, 404, 409, 429, 500, 503]) {
+      const found = [[`the operator was answered ${status}`, "POST /keys"]];
+      expect(findings([], { asked: [ask(status)] })).toEqual(found);
+      expect(findings([], { asked: [ask(status)], gatewayDowns: killedAt(START + 5) })).toEqual(found);
+    }
+    expect(findings([], { asked: [ask(500, 1_200)] })).toHaveLength(1);
+  });
+
+  it("the operator may find no gateway where there is none", () => {
+    expect(findings([], { asked: [ask(0)] })).toEqual([["the operator was answered nothing", "POST /keys"]]);
+    expect(findings([], { asked: [ask(0)], gatewayDowns: downAt(START + 5, "rollout") })).toEqual([]);
+    expect(findings([], { asked: [ask(0)], gatewayDowns: killedAt(START + 11) })).toHaveLength(1);
+  });
+
+  it("what a part took too long for is let pass to the operator, too, but not often", () => {
+    const slow = ask(503, 1_200);
+    expect(findings([], { asked: [slow] })).toEqual([]);
+    expect(findings([], { asked: [slow, slow] })).toHaveLength(1);
+    expect(findings([], { asked: [slow, slow, ...Array.from({ length: 98 }, () => ask(200))] })).toEqual([]);
   });
 });
 
