@@ -64,7 +64,7 @@ export class Admin {
     if (result !== "created") throw new Error(`an import was ${result}`);
   }
 
-  /** What can be asked twice without harm, until it is answered. `askedAtMs` is the first time. */
+  /** What can be asked twice without harm, until it is done or refused. `askedAtMs` is the first time. */
   async insist(method: string, path: string, body?: object): Promise<Told> {
     const askedAtMs = Date.now();
     while (Date.now() - askedAtMs < PATIENCE_MS) {

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Admin, Told } from "./admin.ts";
 import type { Secret } from "./ledger.ts";
-import { goodFrom, issue, type Tenant } from "./population.ts";
+import { goodFrom, secretOf, type Tenant } from "./population.ts";
 import type { Random } from "./random.ts";
 
 const PAUSE_MS = 700;
@@ -17,7 +17,7 @@ export interface Changes {
   rotated: number;
   expiring: number;
   disabled: number;
-  /** Nobody answered: from then on nothing is expected of the key. */
+  /** Not done, as far as anybody knows (`care.ts` judges why): from then on nothing is expected of the key. */
   unknown: number;
 }
 
@@ -60,8 +60,9 @@ async function add(
 ): Promise<void> {
   const expiresAtMs = Date.now() + random.between(4_000, 15_000);
   const wish = expires ? { expiresAt: new Date(expiresAtMs).toISOString() } : {};
-  const issued = await issue(admin, id, { scopes: ["*"], ...wish }).catch(() => null);
-  if (issued === null) return;
+  const told = await admin.ask("POST", `/tenants/${id}/keys`, { name: "soak", scopes: ["*"], ...wish });
+  if (!isDone(told)) return;
+  const issued = secretOf(id, told.body);
   if (expires) {
     issued.phases.push({ fromMs: expiresAtMs, is: "ended", reasons: ["key_expired"] });
     changes.expiring++;
@@ -88,7 +89,7 @@ async function rotate(
   const ending = { fromMs: Date.now() + graceSeconds * 1_000, is: "between", reasons } as const;
   secret.phases.push(ending);
   const told = await admin.ask("POST", `${pathOf(secret)}/rotate`, { graceSeconds });
-  if (told === null || told.status !== 200) {
+  if (!isDone(told)) {
     changes.unknown++;
     return;
   }
@@ -116,6 +117,8 @@ async function disableAndEnable(
     secret.phases.push(goodFrom(Date.now() + ENABLED_BY_MS));
   });
 }
+
+const isDone = (told: Told | null): told is Told => told !== null && told.status < 300;
 
 function end(secret: Secret, { status, body }: Told, reasons: readonly string[]): void {
   if (status >= 300) throw new Error(`a change of ${secret.name} was answered ${status}`);

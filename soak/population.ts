@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { base62 } from "../src/base62.ts";
-import type { Admin } from "./admin.ts";
+import type { Admin, Told } from "./admin.ts";
 import type { Limit, Phase, PolicyName, Secret } from "./ledger.ts";
 import type { Random } from "./random.ts";
 
@@ -109,7 +109,11 @@ async function addTenant(
 
 /** A key of the gateway's own. */
 export async function issue(admin: Admin, tenant: string, wish: object): Promise<Secret> {
-  const { key, id } = await admin.must("POST", `/tenants/${tenant}/keys`, { name: "soak", ...wish });
+  return secretOf(tenant, await admin.must("POST", `/tenants/${tenant}/keys`, { name: "soak", ...wish }));
+}
+
+/** Of a key that was issued just now. */
+export function secretOf(tenant: string, { key, id }: Told["body"]): Secret {
   return {
     name: `${tenant}/${id}`,
     tenant,
