@@ -1,6 +1,6 @@
 /** What came of it, for people and for scripts. */
 import type { CrowdReport } from "./crowd.ts";
-import type { GatewayDown, Ledger } from "./ledger.ts";
+import type { GatewayDown, Interval, Ledger } from "./ledger.ts";
 import { type Figure, halves } from "./measurements.ts";
 import type { Outcome } from "./run.ts";
 
@@ -26,7 +26,11 @@ const NAMES: Readonly<Record<Figure, string>> = {
 };
 
 /** In words; empty where everything adds up. */
-export function faultsOf({ reconciled, samples, rest }: Outcome): string[] {
+export function faultsOf({
+  reconciled,
+  samples,
+  rest,
+}: Pick<Outcome, "reconciled" | "samples" | "rest">): string[] {
   const faults = reconciled.findings.map(({ what, requestIds }) => {
     const shown = requestIds.slice(0, SHOWN_IDS).join(", ");
     const more = requestIds.length > SHOWN_IDS ? ` and ${requestIds.length - SHOWN_IDS} more` : "";
@@ -37,10 +41,17 @@ export function faultsOf({ reconciled, samples, rest }: Outcome): string[] {
     if (second > first * GROWTH + ALLOWANCE[figure])
       faults.push(`${NAMES[figure]} grew from ${show(figure, first)} to ${show(figure, second)}`);
   }
-  const [before, after] = [rest.before?.sockets ?? 0, rest.after?.sockets ?? 0];
-  if (after > before + LEFT_OVER) faults.push(`${after} sockets were open at rest, ${before} before`);
+  const { before, after } = rest;
+  if (before === null || after === null) faults.push("there was no gateway at rest");
+  else if (after.sockets > before.sockets + LEFT_OVER)
+    faults.push(`${after.sockets} sockets were open at rest, ${before.sockets} before`);
   return faults;
 }
+
+const longest = (intervals: readonly Interval[]): number =>
+  Math.max(0, ...intervals.map(({ fromMs, untilMs }) => untilMs - fromMs));
+
+const secondsOf = (ms: number): string => (ms / 1_000).toFixed(1);
 
 const downsBy = ({ gatewayDowns }: Ledger, what: GatewayDown["by"]): number =>
   gatewayDowns.filter(({ by }) => by === what).length;
@@ -57,6 +68,8 @@ export function asJson(outcome: Outcome): string {
     questions,
     kills: downsBy(ledger, "kill"),
     rollouts: downsBy(ledger, "rollout"),
+    withoutGatewayMs: ledger.gatewayDowns.map(({ fromMs, untilMs }) => untilMs - fromMs),
+    stops: ledger.stops,
     originDowns: ledger.downs.length,
     lostEvents: reconciled.lostEvents,
     checked: Object.fromEntries(reconciled.checked),
@@ -74,6 +87,7 @@ export function asMarkdown(outcome: Outcome): string {
   return [
     `${minutes} min with \`--seed ${seed}\`: ${sent.length} requests sent, ${seen.length} at the origin, ${events.length} events;`,
     `${downsBy(ledger, "kill")} SIGKILLs (${reconciled.lostEvents} events lost), ${downsBy(ledger, "rollout")} rollouts, ${downs.length} times no origin, ${questions} introspections;`,
+    `no gateway for ${secondsOf(longest(ledger.gatewayDowns))} s at most, SIGTERM took ${secondsOf(Math.max(0, ...ledger.stops.map(({ tookMs }) => tookMs)))} s at most;`,
     `${changes.revoked} keys revoked, ${changes.rotated} rotated, ${changes.disabled} disabled, ${changes.expiring} made to expire, ${changes.issued} issued. This process stood still for ${standstillMs} ms at most.`,
     "",
     "| clients | requests | p50 ms | p99 ms | whole | refused or failed | broke off | left | no answer, no gateway |",
