@@ -14,6 +14,8 @@ import {
 import { halves, type Sample } from "../../soak/measurements.ts";
 import { Random } from "../../soak/random.ts";
 import { reconcile } from "../../soak/reconcile.ts";
+import { faultsOf } from "../../soak/report.ts";
+import type { Outcome } from "../../soak/run.ts";
 import type { GatewayEvent } from "../../src/telemetry/event.ts";
 
 const START = 1_000_000;
@@ -178,6 +180,15 @@ describe("every request exactly once", () => {
     ["half a body was whole to the origin", [request(1, { manner: "leaves in body" }, { body: "whole" })]],
     ["an event has another status than the client got", [request(1, {}, {}, { status: 500 })]],
     ["an answer had no X-Request-Id", [request(1, { requestId: "" })]],
+    ["client and origin were told different ids", [request(1, {}, { requestId: "other" })]],
+    [
+      "an event has another reason than the client got",
+      [{ ...refusal(1, "key_unknown", 401), event: refusal(1, "key_revoked", 401).event }],
+    ],
+    [
+      "an event has another reason than the client got",
+      [request(1, {}, {}, { outcome: "origin_unreachable" })],
+    ],
     ["two answers had the same X-Request-Id", [request(1), request(2, { requestId: "id-1" })]],
   ] as const)("%s", (what, cases) => {
     expect(findings(cases).map(([found]) => found)).toContain(what);
@@ -278,6 +289,28 @@ describe("nothing passes that must not, nothing is refused that must not be", ()
     ["refused without need: key_revoked, reads", refusal(1, "key_revoked", 401)],
     ["refused without need: flood, reads", refusal(1, "flood", 429)],
     ["refused without need: origin_unreachable, reads", refusal(1, "origin_unreachable", 502)],
+    ...(["slow", "error", "early", "hang", "stall", null] as const).map(
+      (fault) =>
+        [
+          "refused without need: origin_unreachable, reads",
+          request(1, { reason: "origin_unreachable", status: 502 }, { fault }),
+        ] as const,
+    ),
+    ...(["slow", "error", "early", "hang", "stall", "reset", null] as const).map(
+      (fault) =>
+        [
+          "refused without need: origin_invalid, reads",
+          request(1, { reason: "origin_invalid", status: 502 }, { fault }),
+        ] as const,
+    ),
+    ["refused without need: origin_invalid, reads", refusal(1, "origin_invalid", 502)],
+    ...(["slow", "hang", "reset", "error", "early"] as const).map(
+      (fault) =>
+        [
+          "an answer broke off that the origin had given",
+          request(1, { end: "cut", intact: false }, { fault }),
+        ] as const,
+    ),
     [
       "refused without need: origin_timeout, reads",
       request(1, { reason: "origin_timeout", status: 504 }, { fault: "slow" }),
@@ -290,6 +323,37 @@ describe("nothing passes that must not, nothing is refused that must not be", ()
     ["a client waited in vain", request(1, { end: "hung", status: 0 })],
   ] as const)("%s", (what, each) => {
     expect(findings([each])).toContainEqual([what, "id-1"]);
+  });
+
+  it("what comes late passes without the tenant's object, where the event says so, and until it may", () => {
+    const what = "a secret that had ended (key_revoked) was seen at the origin";
+    const degradedUntilMs = REVOKED_FROM + 60_000;
+    const at = (atMs: number, degraded: boolean, until = degradedUntilMs) =>
+      request(
+        1,
+        { sentAtMs: atMs - 1, doneAtMs: atMs + 5, secret: { ...secret, degradedUntilMs: until } },
+        {},
+        { degraded },
+      );
+    expect(findings([at(degradedUntilMs, true)])).toEqual([]);
+    expect(findings([at(degradedUntilMs + 1, true)])).toEqual([[what, "id-1"]]);
+    expect(findings([at(degradedUntilMs, false)])).toEqual([[what, "id-1"]]);
+    expect(findings([at(REVOKED_FROM + 1, true, 0)])).toEqual([[what, "id-1"]]);
+  });
+
+  it("what has expired of itself is let pass for as long as it may be on its way", () => {
+    const expiring: Secret = {
+      ...secret,
+      phases: [
+        { fromMs: 0, is: "good", reasons: [] },
+        { fromMs: START, is: "ended", reasons: ["key_expired"] },
+      ],
+    };
+    const seenAt = (atMs: number) =>
+      findings([request(1, { secret: expiring, sentAtMs: atMs - 1, doneAtMs: atMs + 5 })]);
+    expect(seenAt(START + 1_000)).toEqual([]);
+    const what = "a secret that had ended (key_expired) was seen at the origin";
+    expect(seenAt(START + 1_001)).toEqual([[what, "id-1"]]);
   });
 
   it("what a part of the gateway's own took too long for is let pass, but not often", () => {
@@ -357,6 +421,48 @@ describe("limits", () => {
   it("finds the fullest window", () => {
     expect(fullestWindow([], 10)).toEqual({ count: 0, from: 0 });
     expect(fullestWindow([0, 5, 10, 14, 30], 10)).toEqual({ count: 3, from: 1 });
+  });
+});
+
+describe("nothing grows", () => {
+  const MIB = 2 ** 20;
+  const still = { residentBytes: 100 * MIB, handles: 100, sockets: 100, connections: 100 };
+  const pid = 1;
+  const outcomeOf = (later: Partial<Sample>, rest: Partial<Outcome["rest"]> = {}) => ({
+    reconciled: reconcile(ledgerOf([])),
+    samples: [
+      { ...still, pid, atMs: 0 },
+      { ...still, pid, atMs: 12_000 },
+      { ...still, pid, atMs: 13_000, ...later },
+    ],
+    rest: { before: { ...still, pid, atMs: 0 }, after: { ...still, pid, atMs: 14_000 }, ...rest },
+  });
+
+  it.each([
+    ["residentBytes", 194 * MIB, MIB, "memory (RSS, MiB) grew from 100 to 195"],
+    ["handles", 250, 1, "file handles grew from 100 to 251"],
+    ["sockets", 250, 1, "sockets grew from 100 to 251"],
+    ["connections", 170, 1, "connections to the origin grew from 100 to 171"],
+  ] as const)("%s", (figure, most, more, what) => {
+    expect(faultsOf(outcomeOf({ [figure]: most }))).toEqual([]);
+    expect(faultsOf(outcomeOf({ [figure]: most + more }))).toEqual([what]);
+  });
+
+  it("no socket is left open when all is over", () => {
+    const at = (sockets: number) => ({ after: { ...still, pid, atMs: 0, sockets } });
+    expect(faultsOf(outcomeOf({}, at(104)))).toEqual([]);
+    expect(faultsOf(outcomeOf({}, at(105)))).toEqual(["105 sockets were open at rest, 100 before"]);
+    expect(faultsOf(outcomeOf({}, { after: null }))).toEqual(["there was no gateway at rest"]);
+    expect(faultsOf(outcomeOf({}, { before: null }))).toEqual(["there was no gateway at rest"]);
+  });
+
+  it("what the oracle has found is told, with the first of its requests", () => {
+    const reconciled = reconcile(
+      ledgerOf(Array.from({ length: 12 }, (_, i) => without(request(i), "event"))),
+    );
+    expect(faultsOf({ ...outcomeOf({}), reconciled })[0]).toMatch(
+      /^a request has no event: 24 times: id-0, .* and 14 more$/,
+    );
   });
 });
 
