@@ -25,8 +25,8 @@ export interface Deps extends Authenticator {
 export function compose(env: Env, config: Config, clock = new SteadyClock()): Deps {
   const nowMs = () => clock.nowMs();
   const { ORIGIN } = env;
-  const { introspectionTimeoutMs } = config;
-  const authority = new AuthorityClient(env, config.authorityTimeoutMs, nowMs);
+  const { introspectionTimeoutMs, authorityTimeoutMs } = config;
+  const authority = new AuthorityClient(env, authorityTimeoutMs, nowMs);
   const fetchOrigin: FetchOrigin =
     ORIGIN === undefined ? (url, init) => fetch(url, init) : (url, init) => ORIGIN.fetch(url, init);
   const introspector = new Introspector(config, fetchOrigin);
@@ -43,6 +43,7 @@ export function compose(env: Env, config: Config, clock = new SteadyClock()): De
     learns: config.learnFromOrigin,
     macSecrets: config.macSecrets,
     introspectionTimeoutMs,
+    authorityTimeoutMs,
     fetchOrigin,
     // A service binding leads to its Worker whatever the host in the URL.
     isOwnHost: ({ host }) => ORIGIN === undefined && config.originHosts.has(host.toLowerCase()),

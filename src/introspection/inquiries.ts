@@ -165,7 +165,7 @@ export class Inquiries {
   ): Promise<Inquiry> {
     const underWay = this.#underWay.get(secret);
     if (underWay !== undefined) {
-      return within(this.#timeoutMs, underWay.inquiry).catch(() => NOTHING);
+      return within(this.#timeoutMs + REPORT_MS, underWay.inquiry).catch(() => NOTHING);
     }
     const begun = { inquiry: begin(), begunAtMs: this.#nowMs(), isStranger };
     this.#underWay.set(secret, begun);

@@ -16,6 +16,7 @@ import { aboutToken, unavailable, unknownDetail, unknownReason } from "./refusal
 export interface Authenticator extends GatewayKeyReader {
   readonly leases: LeaseDesk;
   readonly hosts: HostIndex;
+  readonly authorityTimeoutMs: number;
 }
 
 /** What the request asks of the authority, and where it comes from. */
@@ -77,7 +78,8 @@ function questionOf({ policy, scope, clientAddress, host }: Demand, hostOwner: T
 
 /**
  * What the claim's authority says to this request, or the one that the credential was linked to. Introspects where it is
- * told to, or waits for who does, together for no longer than an introspection may take; what it has begun goes on.
+ * told to, or waits for who does, together for no longer than an introspection and its taking down may take: after one that
+ * hung, the last good answer is still to come. What it has begun goes on.
  */
 async function decide(
   credential: Credential,
@@ -88,7 +90,7 @@ async function decide(
 ): Promise<Result<Principal>> {
   const { leases, inquiries, nowMs } = using;
   const { digest } = found;
-  const untilMs = nowMs() + using.introspectionTimeoutMs;
+  const untilMs = nowMs() + using.introspectionTimeoutMs + using.authorityTimeoutMs;
   let holding = found;
   let hasMoved = false;
   let hasAsked = false;

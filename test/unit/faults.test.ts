@@ -336,6 +336,19 @@ async function expectRecovery(stage: Stage, isolate: Env, kind: Kind): Promise<v
   expect(world.originCalls - before[2], "calls to the origin").toBeLessThanOrEqual(101);
 }
 
+it("where an introspection hangs, the last good answer is waited for, however long authorities take to tell it", async () => {
+  const stage = new Stage("token");
+  const isolate = await stage.open("token", "stale");
+  const mend = BREAK["introspection"]?.(stage, "hangs");
+  stage.world.before = () => new Promise((resolve) => setTimeout(resolve, 50));
+  const answers = await stage.ask([isolate, isolate, stage.world.env()], "token");
+  expect(answers.map(({ is }) => is)).toEqual(Array(3).fill(`${OK} stale`));
+  for (const { afterMs } of answers) expect(afterMs).toBeLessThan(2_500);
+  mend?.();
+  stage.world.before = () => {};
+  await expectRecovery(stage, isolate, "token");
+});
+
 it("what fails in the background is one line in the log, and the request that began it is served", async () => {
   const stage = new Stage("key");
   const isolate = await stage.open("key", "warm");
