@@ -473,10 +473,10 @@ describe("ends, starts, and the operator", () => {
     findings([], { stops: [{ exitCode, tookMs }] });
 
   it("there is a gateway again in time", () => {
-    expect(down("kill", 60_000)).toEqual([]);
-    expect(down("kill", 60_001)).toEqual([["there was no gateway for 60001 ms, by kill"]]);
-    expect(down("rollout", 90_000)).toEqual([]);
-    expect(down("rollout", 90_001)).toEqual([["there was no gateway for 90001 ms, by rollout"]]);
+    expect(down("kill", 120_000)).toEqual([]);
+    expect(down("kill", 120_001)).toEqual([["there was no gateway for 120001 ms, by kill"]]);
+    expect(down("rollout", 150_000)).toEqual([]);
+    expect(down("rollout", 150_001)).toEqual([["there was no gateway for 150001 ms, by rollout"]]);
   });
 
   it("SIGTERM ends it with 0, and before what is under way is killed", () => {
