@@ -168,7 +168,14 @@ async function ready(port: number, args: readonly string[] = []): Promise<Starte
 
 async function integrations({ url }: Started, key: string): Promise<object> {
   const response = await fetch(`${url}/public/v1/integrations`, { headers: { Authorization: key } });
-  return { status: response.status, body: await response.text() };
+  const body = await response.text();
+  recordAnswer(body, key);
+  return { status: response.status, body };
+}
+
+/** But for what the other origin answers: it repeats the key, to show that it has come. */
+function recordAnswer(body: string, key: string): void {
+  if (!body.endsWith(` ${key}`)) record("response", body);
 }
 
 async function createPost({ url }: Started): Promise<object> {
@@ -177,7 +184,7 @@ async function createPost({ url }: Started): Promise<object> {
     headers: { Authorization: DEMO.acme.apiKey, "Content-Type": "application/json" },
     body: '{"type":"draft","posts":[{"integration":{"id":"demo-x"},"value":[{"content":"Hello"}]}]}',
   });
-  await response.text();
+  recordAnswer(await response.text(), DEMO.acme.apiKey);
   return { status: response.status, remaining: response.headers.get("X-RateLimit-Remaining") };
 }
 

@@ -8,6 +8,7 @@ import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { open, type Sent, sendRaw } from "../support/http.ts";
 import { until } from "../support/poll.ts";
+import { record } from "../support/record.ts";
 import { startTcpOrigin, type TcpOrigin } from "../support/tcp-origin.ts";
 
 /** Of the origin. Long enough for a busy machine to do in time what is not meant to take its time. */
@@ -243,6 +244,7 @@ describe("in front of an origin that misbehaves", () => {
     socket.write(Buffer.alloc(4_000_000));
     socket.write("GET /public/v1/nothing HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n");
     await until("the next answer", () => received.split("HTTP/1.1 401 ").length === 3);
+    record("response", received);
     socket.destroy();
   });
 
