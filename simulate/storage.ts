@@ -15,10 +15,12 @@ class CountingStorage {
   readonly #prepared = new Map<string, Prepared>();
   readonly #usage: () => Usage;
   readonly #alarm: (atMs: number) => void;
+  readonly #written: () => void;
 
-  constructor(usage: () => Usage, alarm: (atMs: number) => void) {
+  constructor(usage: () => Usage, alarm: (atMs: number) => void, written: () => void) {
     this.#usage = usage;
     this.#alarm = alarm;
+    this.#written = written;
     this.#db.exec("PRAGMA page_size = 1024; PRAGMA cache_size = 64; PRAGMA synchronous = OFF");
   }
 
@@ -42,7 +44,9 @@ class CountingStorage {
       usage.rowsRead += rows.length;
       return cursorOf(rows);
     }
-    usage.rowsWritten += Number(statement.run(...values).changes) * writes;
+    const changes = Number(statement.run(...values).changes);
+    usage.rowsWritten += changes * writes;
+    if (changes > 0) this.#written();
     return cursorOf([]);
   }
 
@@ -71,7 +75,11 @@ class CountingStorage {
   }
 }
 
-/** `usage`: what is charged to at the moment. */
-export function countingStorage(usage: () => Usage, alarm: (atMs: number) => void): DurableObjectStorage {
-  return new CountingStorage(usage, alarm) as unknown as DurableObjectStorage;
+/** `usage`: what is charged to at the moment; `written`: told of each change. */
+export function countingStorage(
+  usage: () => Usage,
+  alarm: (atMs: number) => void,
+  written: () => void,
+): DurableObjectStorage {
+  return new CountingStorage(usage, alarm, written) as unknown as DurableObjectStorage;
 }
