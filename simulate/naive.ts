@@ -3,7 +3,7 @@
  * the tenant's object each time, and so is exact. `KV only` knows a key by KV, as each location has cached it, and counts in the
  * isolate's memory.
  */
-import { CALL_MS, QUEUE_MS } from "./authorities.ts";
+import { CALL_MS, CONFIRM_MS, IDLE_MS, QUEUE_MS, WAKE_MS } from "./authorities.ts";
 import type { Isolate } from "./isolates.ts";
 import { KvModel } from "./kv.ts";
 import type { Network } from "./network.ts";
@@ -12,6 +12,7 @@ import type { Key } from "./population.ts";
 import type { Tally } from "./tally.ts";
 
 const WINDOW_MS = 60_000;
+/** Whoever asks gives up then, as the gateway does. What they asked for is done all the same, as its object knows nothing of it. */
 const TIMEOUT_MS = 1_000;
 /** Of a counter's row and its index. */
 const ROWS = 2;
@@ -23,13 +24,15 @@ export interface Naive {
   revoke(key: Key): void;
 }
 
+type Verdict = "admitted" | "rate_limited" | "key_revoked";
+
 export class EveryRequest implements Naive {
   readonly #network: Network;
   readonly #tallyOf: (key: Key) => Tally;
   readonly #kv: KvModel;
   readonly #windows = new Map<Key, ExactWindow>();
   readonly #revoked = new Set<Key>();
-  readonly #busyUntilMs = new Map<string, number>();
+  readonly #seats = new Map<string, { busyUntilMs: number; calledAtMs: number }>();
 
   constructor(network: Network, tallyOf: (key: Key) => Tally, keyOf: (digest: string) => Key) {
     this.#network = network;
@@ -42,39 +45,57 @@ export class EveryRequest implements Naive {
     const { nowMs } = this.#network.time;
     const home = key.tenant.homes[0]?.[0] ?? location;
     const read = this.#kv.read(location, key.digest);
-    const { tag } = key.tenant;
-    const waitMs = Math.max(0, (this.#busyUntilMs.get(tag) ?? 0) - nowMs);
     tally.usage.authorityCalls++;
-    if (this.#network.isLost(location, home) || read.ms === Number.POSITIVE_INFINITY || waitMs > QUEUE_MS) {
-      tally.latency.cold.add(TIMEOUT_MS);
+    const unavailable = (ms: number) => {
+      tally.latency.cold.add(ms);
       tally.refuse("authority_unavailable");
       return false;
-    }
-    this.#busyUntilMs.set(tag, nowMs + waitMs + CALL_MS);
-    tally.usage.activeMs += CALL_MS;
+    };
+    if (read.ms === Number.POSITIVE_INFINITY) return unavailable(TIMEOUT_MS);
+    if (this.#network.isLost(location, home)) return unavailable(read.ms + TIMEOUT_MS);
     const ways = this.#network.wayMs(location, home) + this.#network.wayMs(home, location);
-    tally.latency.cold.add(read.ms + ways + waitMs + CALL_MS);
-    return this.#decide(key, tally, nowMs);
+    const waitMs = this.#waitMs(key.tenant.tag, nowMs, tally);
+    if (waitMs === null) return unavailable(read.ms + ways);
+    const [verdict, confirmMs] = this.#decide(key, tally, nowMs);
+    tally.usage.activeMs += CALL_MS + confirmMs;
+    const askedMs = ways + waitMs + CALL_MS + confirmMs;
+    if (askedMs > TIMEOUT_MS) return unavailable(read.ms + TIMEOUT_MS);
+    tally.latency.cold.add(read.ms + askedMs);
+    if (verdict === "rate_limited") tally.refuse(verdict);
+    return verdict === "admitted";
   }
 
   revoke(key: Key): void {
     this.#revoked.add(key);
   }
 
-  #decide(key: Key, tally: Tally, nowMs: number): boolean {
-    if (this.#revoked.has(key)) return false;
+  /** Until it is one's turn; null where too many wait already. */
+  #waitMs(tag: string, nowMs: number, { usage }: Tally): number | null {
+    const seat = this.#seats.get(tag) ?? { busyUntilMs: 0, calledAtMs: Number.NEGATIVE_INFINITY };
+    this.#seats.set(tag, seat);
+    if (nowMs - seat.calledAtMs > IDLE_MS) {
+      seat.busyUntilMs = Math.max(seat.busyUntilMs, nowMs) + WAKE_MS;
+      usage.activeMs += WAKE_MS;
+    }
+    seat.calledAtMs = nowMs;
+    const waitMs = Math.max(0, seat.busyUntilMs - nowMs);
+    if (waitMs > QUEUE_MS) return null;
+    seat.busyUntilMs = nowMs + waitMs + CALL_MS;
+    return waitMs;
+  }
+
+  /** And until what it has written is confirmed. */
+  #decide(key: Key, tally: Tally, nowMs: number): [verdict: Verdict, confirmMs: number] {
+    if (this.#revoked.has(key)) return ["key_revoked", 0];
     let window = this.#windows.get(key);
     if (window === undefined) {
       window = new ExactWindow(WINDOW_MS);
       this.#windows.set(key, window);
     }
-    if (window.countAt(nowMs) >= key.limit) {
-      tally.refuse("rate_limited");
-      return false;
-    }
+    if (window.countAt(nowMs) >= key.limit) return ["rate_limited", 0];
     window.add(nowMs);
     tally.usage.rowsWritten += ROWS;
-    return true;
+    return ["admitted", CONFIRM_MS];
   }
 }
 
