@@ -2,9 +2,17 @@
 import { CALL_MS } from "./authorities.ts";
 import { Geography } from "./geography.ts";
 import type { RevocationOracle } from "./oracles.ts";
-import { MAX_KEYS, type Size, type Stratum, strataOf, type Tenant, tenantsOf } from "./population.ts";
+import {
+  type Kind,
+  MAX_KEYS,
+  type Size,
+  type Stratum,
+  strataOf,
+  type Tenant,
+  tenantsOf,
+} from "./population.ts";
 import { Random } from "./random.ts";
-import { type Tallies, Tally } from "./tally.ts";
+import { type Demand, type Tallies, Tally } from "./tally.ts";
 import { VirtualTime } from "./virtual-time.ts";
 import { World } from "./world.ts";
 
@@ -21,14 +29,19 @@ const WARM_UP_S = 120;
 /** Of a hot tenant: until its isolates know its keys, as quickly as they are seen, its authority is quicker than it can be. */
 const QUICK_CALL_MS = 0.05;
 const HOT_WARM_UP_S = [15, 600] as const;
+/** Whoever is near a limit or beyond it meets it only when a window has passed. */
+const LIMIT_WARM_UP_S = 75;
 /** What of its traffic comes from elsewhere, and how often each isolate there sees each key before the warm-up ends. */
 const TAIL = 0.2;
 const TIMES_SEEN = 3;
 const HOT_SETTLING_S = 10;
 const HOT_S = 10;
-/** With more traffic a minute of new isolates takes too long to simulate. */
-const MAX_ROLLED_PER_SECOND = 5_000;
+/** With more traffic minutes of new isolates and of revocations take too long to simulate. */
+const MAX_TROUBLED_PER_SECOND = 5_000;
 const ROLLED_S = 30;
+/** Of so many of a hot tenant's keys; and how long it takes until the last place has heard of it. */
+const HOT_REVOCATIONS = 4;
+const HOT_REVOKED_S = 70;
 /** Of the day, UTC. */
 const HOUR = 15;
 
@@ -42,8 +55,8 @@ export interface Quiet {
   readonly strata: readonly Stratum[];
   readonly seconds: number;
   readonly tallies: Tallies;
-  readonly shared: Tally;
-  readonly isolatesBorn: number;
+  /** Of the host's name: by all isolates, whoever's requests they serve. */
+  readonly hostReads: number;
   /** How often a minute the origin is asked about a token that is used at least once in five seconds. */
   readonly probes: { readonly tokens: number; readonly mean: number; readonly most: number };
   /** Credentials an isolate has seen, all tenants counted, on the average and at most. */
@@ -54,10 +67,14 @@ export interface Whole extends Quiet {
   /** That were simulated. */
   readonly keys: number;
   readonly troubles: readonly Trouble[];
-  readonly revocations: Readonly<Record<"leases" | "KV only", RevocationOracle>>;
+  readonly revocations: Revocations;
+  /** Admitted beyond a limit before the quiet time, until isolates and keys knew each other. */
+  readonly overBefore: number;
 }
 
-export interface Hot {
+export type Revocations = Readonly<Record<"leases" | "KV only", RevocationOracle>>;
+
+export interface Hot extends Kind {
   readonly stratum: number;
   /** Requests a second. */
   readonly perSecond: number;
@@ -66,8 +83,11 @@ export interface Hot {
   readonly callsPerSecond: number;
   readonly longestQueueMs: number;
   readonly tallies: Tallies;
+  /** Admitted beyond a limit, in all that was played of it. */
+  readonly over: number;
   /** Share of the requests that were refused because nobody could decide, in the first half minute of isolates that are all new. */
   readonly refusedWhenRolled: number | null;
+  readonly revocations: Revocations;
 }
 
 /** How much is to be done, in simulated requests: for the progress. */
@@ -79,15 +99,17 @@ export function requestsOf({ size, scale, minutes }: Plan, withTroubles: boolean
   return perSecond * (WARM_UP_S + 60 * minutes + (withTroubles ? TROUBLES_S : 0));
 }
 
-export function requestsOfHot({ size, seed, scale }: Plan, { from, to, perSecond }: Stratum): number {
+export function requestsOfHot(plan: Plan, { from, to, perSecond }: Stratum, { demand }: Kind): number {
   const each = perSecond / (to - from + 1);
-  const { isolates } = geographyOf({ size, seed, scale, minutes: 1 });
-  const seconds = warmUpOf(each, MAX_KEYS, isolates) + HOT_SETTLING_S + HOT_S;
-  return each * (seconds + (each <= MAX_ROLLED_PER_SECOND ? ROLLED_S : 0));
+  const { isolates } = geographyOf(plan);
+  const seconds = warmUpOf(each, MAX_KEYS, isolates, demand) + HOT_SETTLING_S + HOT_S;
+  const troubledS = ROLLED_S + HOT_SETTLING_S + HOT_REVOKED_S;
+  return each * (seconds + (each <= MAX_TROUBLED_PER_SECOND ? troubledS : 0));
 }
 
-function warmUpOf(perSecond: number, keys: number, isolates: number): number {
-  const [least, most] = HOT_WARM_UP_S;
+function warmUpOf(perSecond: number, keys: number, isolates: number, demand: Demand): number {
+  const [shortest, most] = HOT_WARM_UP_S;
+  const least = demand === "far" ? shortest : LIMIT_WARM_UP_S;
   return Math.min(most, Math.max(least, Math.round((TIMES_SEEN * keys * isolates) / (TAIL * perSecond))));
 }
 
@@ -111,85 +133,110 @@ export async function playSample(plan: Plan, onRequest: () => void, withTroubles
     await world.prepare();
     world.begin();
     await pass(world, WARM_UP_S);
-    world.turn();
+    const overBefore = overOf(world.turn());
     const seconds = 60 * minutes;
     world.comparesDesigns = true;
-    const [hostReads, born] = [world.shared.usage.kvReads, world.isolates.born];
+    const hostReadsBefore = world.hosts.kvReads;
     await pass(world, seconds);
-    world.shared.usage.kvReads -= hostReads;
-    const shared = world.shared;
+    const hostReads = world.hosts.kvReads - hostReadsBefore;
     const probes = probesOf(world, minutes);
-    const quiet = {
-      strata,
-      seconds,
-      tallies: world.turn(),
-      shared,
-      isolatesBorn: world.isolates.born - born,
-    };
+    const quiet = { strata, seconds, tallies: world.turn(), hostReads };
     const seen = seenOf(world, strata);
     world.comparesDesigns = false;
     const troubles = withTroubles ? await troublesOf(world, tenants, plan) : [];
     world.end();
     const keys = tenants.reduce((sum, tenant) => sum + tenant.keys.length, 0);
-    return { ...quiet, keys, probes, seen, troubles, revocations: world.revocations };
+    return { ...quiet, keys, probes, seen, troubles, revocations: world.revocations, overBefore };
   } finally {
     restore();
   }
 }
 
 /** One hot tenant by itself, with all of its traffic, in every location and isolate. */
-export async function playHot(plan: Plan, stratum: number, onRequest: () => void): Promise<Hot> {
+export async function playHot(plan: Plan, stratum: number, kind: Kind, onRequest: () => void): Promise<Hot> {
   const seed = `${plan.seed} hot ${stratum}`;
   const geography = geographyOf(plan);
   const strata = strataOf(plan.size, plan.scale);
   const wanted = strata[stratum];
-  const tenants = wanted === undefined ? [] : tenantsOf(wanted, stratum, geography, seed, HOUR);
+  const tenants = wanted === undefined ? [] : tenantsOf(wanted, stratum, geography, seed, HOUR, () => kind);
   const [tenant] = tenants;
   if (tenant === undefined) throw new Error(`there is no stratum ${stratum}`);
+  const { perSecond, keys } = tenant;
   const time = new VirtualTime();
   const restore = time.install();
   try {
     const world = new World(time, { seed, geography, strata: strata.length, tenants, onRequest });
     await world.prepare();
     world.begin();
-    world.authorities.slowDown(tenant.tag, QUICK_CALL_MS);
-    await pass(world, warmUpOf(tenant.perSecond, tenant.keys.length, geography.isolates));
-    world.authorities.slowDown(tenant.tag, CALL_MS);
-    await pass(world, HOT_SETTLING_S);
-    world.turn();
-    world.comparesDesigns = true;
-    const before = world.authorities.callsOf(tenant.tag);
-    let longestQueueMs = 0;
-    for (let second = 0; second < HOT_S; second++) {
-      await pass(world, 1);
-      longestQueueMs = Math.max(longestQueueMs, world.authorities.queueMs(tenant.tag));
-    }
-    const callsPerSecond = (world.authorities.callsOf(tenant.tag) - before) / HOT_S;
-    const tallies = world.turn();
-    const refusedWhenRolled = tenant.perSecond <= MAX_ROLLED_PER_SECOND ? await rolled(world, stratum) : null;
+    const overBefore = await warmUp(world, tenant);
+    const measured = await measure(world, tenant);
+    const isTroubled = perSecond <= MAX_TROUBLED_PER_SECOND;
+    const rolled = isTroubled ? await roll(world, stratum) : null;
+    const overRevoking = isTroubled ? await revokeSome(world, tenant) : 0;
     world.end();
-    const { perSecond, keys } = tenant;
     return {
+      ...kind,
+      ...measured,
       stratum,
       perSecond,
       keys: keys.length,
-      callsPerSecond,
-      longestQueueMs,
-      tallies,
-      refusedWhenRolled,
+      over: overBefore + overOf(measured.tallies) + (rolled?.over ?? 0) + overRevoking,
+      refusedWhenRolled: rolled?.refused ?? null,
+      revocations: world.revocations,
     };
   } finally {
     restore();
   }
 }
 
-async function rolled(world: World, stratum: number): Promise<number> {
+/** Returns what was admitted beyond a limit, as those below do. */
+async function warmUp(world: World, { tag, perSecond, keys }: Tenant): Promise<number> {
+  const { authorities, setting } = world;
+  const demand = keys[0]?.demand ?? "far";
+  authorities.slowDown(tag, QUICK_CALL_MS);
+  await pass(world, warmUpOf(perSecond, keys.length, setting.geography.isolates, demand));
+  authorities.slowDown(tag, CALL_MS);
+  await pass(world, HOT_SETTLING_S);
+  return overOf(world.turn());
+}
+
+async function measure(
+  world: World,
+  { tag }: Tenant,
+): Promise<Pick<Hot, "callsPerSecond" | "longestQueueMs" | "tallies">> {
+  world.comparesDesigns = true;
+  const before = world.authorities.callsOf(tag);
+  let longestQueueMs = 0;
+  for (let second = 0; second < HOT_S; second++) {
+    await pass(world, 1);
+    longestQueueMs = Math.max(longestQueueMs, world.authorities.queueMs(tag));
+  }
+  const callsPerSecond = (world.authorities.callsOf(tag) - before) / HOT_S;
   world.comparesDesigns = false;
+  return { callsPerSecond, longestQueueMs, tallies: world.turn() };
+}
+
+async function roll(world: World, stratum: number): Promise<{ refused: number; over: number }> {
   world.isolates.roll(0);
   await pass(world, ROLLED_S);
-  const tally = world.turn().leases[stratum];
-  return (tally?.refused.get("authority_unavailable") ?? 0) / Math.max(1, tally?.requests ?? 1);
+  const tallies = world.turn();
+  const tally = tallies.leases[stratum] ?? new Tally();
+  const refused = unavailableOf(tally) / Math.max(1, tally.requests);
+  return { refused, over: overOf(tallies) };
 }
+
+/** Before that, the other design's places come to know the keys again. */
+async function revokeSome(world: World, { keys }: Tenant): Promise<number> {
+  world.comparesDesigns = true;
+  await pass(world, HOT_SETTLING_S);
+  for (const key of keys.slice(0, Math.min(HOT_REVOCATIONS, keys.length / 2))) world.revoke(key);
+  await pass(world, HOT_REVOKED_S);
+  return overOf(world.turn());
+}
+
+export const unavailableOf = ({ refused }: Tally): number => refused.get("authority_unavailable") ?? 0;
+
+const overOf = ({ leases }: Tallies): number => leases.reduce((sum, { over }) => sum + over, 0);
 
 const pass = (world: World, seconds: number): Promise<void> =>
   world.time.runUntil(world.time.nowMs + 1_000 * seconds);

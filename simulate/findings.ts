@@ -1,8 +1,8 @@
 /** What was measured, put together: each stratum counts for the traffic of all its tenants. */
-import type { Hot, Plan, Quiet, Whole } from "./experiment.ts";
-import { geographyOf } from "./experiment.ts";
-import type { RevocationOracle } from "./oracles.ts";
-import { strataOf } from "./population.ts";
+import type { Hot, Plan, Quiet, Revocations, Whole } from "./experiment.ts";
+import { geographyOf, unavailableOf } from "./experiment.ts";
+import { RevocationOracle } from "./oracles.ts";
+import { type Stratum, strataOf } from "./population.ts";
 import { CPU_MS, costOf, type Item, sumOf, type Used } from "./prices.ts";
 import { DEMANDS, type Demand, type Design, Histogram, Tally, USED, WAYS, type Way } from "./tally.ts";
 
@@ -51,6 +51,13 @@ export interface TroubleFindings {
   readonly strangers: Readonly<Record<string, number>> & { readonly requests: number };
 }
 
+export interface HotFindings extends Omit<Hot, "tallies" | "revocations"> {
+  /** Shares of its requests that nobody could decide, and of what could have been admitted that was not. */
+  readonly unavailable: number;
+  readonly under: number;
+  readonly p99Ms: number | null;
+}
+
 export interface Findings {
   readonly scale: number;
   readonly seed: string;
@@ -68,28 +75,47 @@ export interface Findings {
     readonly cold: number;
   }[];
   /** As the strata are: each from the mean of its tenants. */
-  readonly hot: readonly Omit<Hot, "tallies">[];
-  /** Beyond a limit in quiet times, of everything that was simulated. */
+  readonly hot: readonly HotFindings[];
+  /** Two of them again, at each demand. */
+  readonly pressed: readonly HotFindings[];
+  /** Of KV, for the host's name, per 1,000 requests: part of what leases read. */
+  readonly hostReads: number;
+  /** Beyond a limit, of everything that was simulated but the troubles. */
   readonly over: number;
   readonly probes: Quiet["probes"];
   readonly seen: Quiet["seen"];
   readonly troubles: readonly TroubleFindings[];
   readonly revocations: Readonly<Record<"leases" | "KV only", RevocationFindings>>;
+  /** Of hot tenants' keys. */
+  readonly hotRevocations: Readonly<Record<"leases" | "KV only", RevocationFindings>>;
 }
 
-export function findingsOf(plan: Plan, whole: Whole, hot: readonly Hot[], requests: number): Findings {
+/** What was played. */
+export interface Played {
+  readonly whole: Whole;
+  readonly hot: readonly Hot[];
+  readonly pressed: readonly Hot[];
+  readonly requests: number;
+}
+
+export function findingsOf(plan: Plan, { whole, hot, pressed, requests }: Played): Findings {
   const { strata } = whole;
   const tallyOf = (design: Design, stratum: number): Tally => {
     const single = hot.find((each) => each.stratum === stratum);
     return (single ?? whole).tallies[design][stratum] ?? new Tally();
   };
   const weights = strata.map(({ perSecond }) => perSecond);
+  const hostReads = (1_000 * whole.hostReads) / (whole.seconds * plan.size.requestsPerSecond);
   const design = (name: Design) =>
     combine(
       name,
       weights,
       strata.map((_, i) => tallyOf(name, i)),
+      name === "leases" ? hostReads : 0,
     );
+  const again = pressed.filter((each) => !hot.includes(each));
+  const hotOver = [...hot, ...again].reduce((sum, { over }) => sum + over, 0);
+  const sampledOver = whole.tallies.leases.reduce((sum, { over }) => sum + over, 0);
   const sampled = strata.reduce((sum, { sample }) => sum + sample, 0);
   return {
     scale: plan.scale,
@@ -102,32 +128,53 @@ export function findingsOf(plan: Plan, whole: Whole, hot: readonly Hot[], reques
       "every request": design("every request"),
       "KV only": design("KV only"),
     },
-    strata: strata.map(({ from, to, perSecond }, i) => {
-      const { requests: sent, usage, latency } = tallyOf("leases", i);
-      const per = (count: number) => (1_000 * count) / Math.max(1, sent);
-      return {
-        from,
-        perSecond: perSecond / (to - from + 1),
-        requests: sent,
-        authorityCalls: per(usage.authorityCalls),
-        kvReads: per(usage.kvReads),
-        rowsWritten: per(usage.rowsWritten),
-        cold: latency.cold.total / Math.max(1, sent),
-      };
-    }),
-    hot: hot.map(({ tallies: _, ...rest }) => rest),
-    over: strata.reduce((sum, _, i) => sum + tallyOf("leases", i).over, 0),
+    strata: strata.map((stratum, i) => stratumOf(stratum, tallyOf("leases", i))),
+    hot: hot.map(hotOf),
+    pressed: pressed.map(hotOf),
+    hostReads,
+    over: whole.overBefore + sampledOver + hotOver,
     probes: whole.probes,
     seen: whole.seen,
     troubles: whole.troubles.map(troubleOf),
-    revocations: {
-      leases: revocationsOf(whole.revocations.leases),
-      "KV only": revocationsOf(whole.revocations["KV only"]),
-    },
+    revocations: revocationsOf([whole.revocations]),
+    hotRevocations: revocationsOf([...hot, ...again].map(({ revocations }) => revocations)),
   };
 }
 
-function combine(name: Design, weights: readonly number[], tallies: readonly Tally[]): DesignFindings {
+function stratumOf({ from, to, perSecond }: Stratum, tally: Tally): Findings["strata"][number] {
+  const { requests, usage, latency } = tally;
+  const per = (count: number) => (1_000 * count) / Math.max(1, requests);
+  return {
+    from,
+    perSecond: perSecond / (to - from + 1),
+    requests,
+    authorityCalls: per(usage.authorityCalls),
+    kvReads: per(usage.kvReads),
+    rowsWritten: per(usage.rowsWritten),
+    cold: latency.cold.total / Math.max(1, requests),
+  };
+}
+
+function hotOf({ tallies, revocations: _, ...rest }: Hot): HotFindings {
+  const tally = tallies.leases[rest.stratum] ?? new Tally();
+  const { ideal, admitted } = tally.limited[rest.demand];
+  const all = new Histogram();
+  for (const way of WAYS) all.merge(tally.latency[way], 1);
+  return {
+    ...rest,
+    unavailable: unavailableOf(tally) / Math.max(1, tally.requests),
+    under: Math.max(0, 1 - admitted / Math.max(1, ideal)),
+    p99Ms: all.quantile(0.99),
+  };
+}
+
+/** `hostReads`: per 1,000 requests, whoever's they are. */
+function combine(
+  name: Design,
+  weights: readonly number[],
+  tallies: readonly Tally[],
+  hostReads: number,
+): DesignFindings {
   const whole = weights.reduce((sum, weight, i) => sum + ((tallies[i]?.requests ?? 0) > 0 ? weight : 0), 0);
   /** Weighed mean of what each stratum had a request. */
   const mean = (count: (tally: Tally) => number) =>
@@ -135,7 +182,10 @@ function combine(name: Design, weights: readonly number[], tallies: readonly Tal
       return tally.requests === 0 ? sum : sum + ((weights[i] ?? 0) / whole) * (count(tally) / tally.requests);
     }, 0);
   const perThousand = Object.fromEntries(
-    USED.map((used) => [used, 1_000 * mean(({ usage }) => usage[used])]),
+    USED.map((used) => [
+      used,
+      1_000 * mean(({ usage }) => usage[used]) + (used === "kvReads" ? hostReads : 0),
+    ]),
   ) as unknown as Used;
   const histogram = (ways: readonly Way[]) => {
     const sum = new Histogram();
@@ -198,7 +248,13 @@ function troubleOf({ name, tallies, strangers }: Whole["troubles"][number]): Tro
   };
 }
 
-function revocationsOf(oracle: RevocationOracle): RevocationFindings {
+function revocationsOf(all: readonly Revocations[]): Findings["revocations"] {
+  const of = (design: "leases" | "KV only") =>
+    revocationsSeenBy(RevocationOracle.of(all.map((each) => each[design])));
+  return { leases: of("leases"), "KV only": of("KV only") };
+}
+
+function revocationsSeenBy(oracle: RevocationOracle): RevocationFindings {
   const delaysMs = oracle.delaysMs();
   const at = (share: number) =>
     delaysMs[Math.min(delaysMs.length - 1, Math.floor(share * delaysMs.length))] ?? 0;

@@ -20,7 +20,6 @@ export interface Isolate {
 }
 
 export class Isolates {
-  born = 0;
   readonly #time: VirtualTime;
   readonly #random: Random;
   readonly #envOf: (location: number, before: boolean) => Env;
@@ -62,7 +61,6 @@ export class Isolates {
   }
 
   #bear(location: number, before: boolean): Isolate {
-    this.born++;
     const env = this.#envOf(location, before);
     const config = readConfig(env);
     if (!config.ok) throw new Error(JSON.stringify(config.problem));

@@ -74,6 +74,15 @@ export interface Revocation {
 export class RevocationOracle {
   readonly #revoked = new Map<string, Revocation>();
 
+  /** What all of them have seen, together. */
+  static of(oracles: readonly RevocationOracle[]): RevocationOracle {
+    const all = new RevocationOracle();
+    // The same key may have been revoked in each of them.
+    for (const [i, oracle] of oracles.entries())
+      for (const [digest, revocation] of oracle.#revoked) all.#revoked.set(`${i} ${digest}`, revocation);
+    return all;
+  }
+
   revoked(
     digest: string,
     receipt: Pick<Revocation, "answeredAtMs" | "effectiveByMs" | "degradedUntilMs">,

@@ -61,6 +61,7 @@ const POSTS_SHARE = 0.01;
 const MAX_POSTS_PER_SECOND = 1;
 const API_PER_MINUTE = 600;
 const POSTS_PER_HOUR = 30;
+const KINDS = 10;
 
 /** One in `scale` tenants is simulated, of thinly used ones fewer. */
 export function strataOf({ tenants, requestsPerSecond }: Size, scale: number): Stratum[] {
@@ -78,12 +79,31 @@ export function strataOf({ tenants, requestsPerSecond }: Size, scale: number): S
   return strata;
 }
 
+/** How much of its limits a tenant uses, and what its credentials are. */
+export interface Kind {
+  readonly demand: Demand;
+  readonly isToken: boolean;
+}
+
+/** One tenant in ten sends a fifth more than it may, one in ten four fifths of it, and one in ten uses tokens. */
+function kindOf(nth: number): Kind {
+  const demand = nth % KINDS === 1 ? "beyond" : nth % KINDS === 2 ? "near" : "far";
+  return { demand, isToken: nth % KINDS === 3 };
+}
+
+/** A hot stratum has one tenant: these take their turns by rank, from a place on that is left to chance. */
+export function kindOfHot(stratum: number, seed: string): Kind {
+  return kindOf(stratum + new Random(`${seed} kinds`).below(KINDS));
+}
+
+/** `kind`: of the nth of them. */
 export function tenantsOf(
   stratum: Stratum,
   index: number,
   geography: Geography,
   seed: string,
   hour: number,
+  kind: (nth: number) => Kind = kindOf,
 ): Tenant[] {
   const random = new Random(`${seed} population ${index}`);
   const mean = stratum.perSecond / (stratum.to - stratum.from + 1);
@@ -92,7 +112,7 @@ export function tenantsOf(
     const longitude = geography.locations[homes[0]?.[0] ?? 0]?.longitude ?? 0;
     // Of the few that are hot each is its stratum.
     const perSecond = mean * (stratum.isHot ? 1 : daily(hour + longitude / 15));
-    return tenant(`${seed}-${index}-${i}`, index, perSecond, homes, i, random);
+    return tenant(`${seed}-${index}-${i}`, index, perSecond, homes, kind(i), random);
   });
 }
 
@@ -115,13 +135,12 @@ function tenant(
   stratum: number,
   perSecond: number,
   homes: Tenant["homes"],
-  nth: number,
+  { demand, isToken }: Kind,
   random: Random,
 ): Tenant {
   const id = tenantIdOf(`sim-${digestOf(name).slice(0, 24)}`);
   const keys: Key[] = [];
   const count = Math.max(2, Math.min(MAX_KEYS, Math.round(Math.sqrt(perSecond))));
-  const isToken = nth % 10 === 3;
   const each = (60 * perSecond) / count;
   const made: Tenant = {
     id,
@@ -138,14 +157,20 @@ function tenant(
     const digits = digestOf(`${name} ${i} ${random.next()}`);
     const secret = isToken ? `pos_${digits.slice(0, 40)}` : digits;
     const credential: Credential = { kind: isToken ? "oauth_token" : "api_key", secret };
-    keys.push({ tenant: made, keyId: `k${i}`, credential, digest: digestOf(secret), ...limitOf(each, nth) });
+    keys.push({
+      tenant: made,
+      keyId: `k${i}`,
+      credential,
+      digest: digestOf(secret),
+      ...limitOf(each, demand),
+    });
   }
   return made;
 }
 
-/** One tenant in ten sends a fifth more than it may, and one in ten four fifths of it, where that is more than a few. */
-function limitOf(perMinute: number, nth: number): Pick<Key, "limit" | "demand"> {
-  if (perMinute >= 20 && nth % 10 === 1) return { limit: Math.ceil(perMinute / 1.2), demand: "beyond" };
-  if (perMinute >= 20 && nth % 10 === 2) return { limit: Math.ceil(perMinute / 0.8), demand: "near" };
+/** Who sends only a few requests is far from every limit. */
+function limitOf(perMinute: number, demand: Demand): Pick<Key, "limit" | "demand"> {
+  if (perMinute >= 20 && demand === "beyond") return { limit: Math.ceil(perMinute / 1.2), demand };
+  if (perMinute >= 20 && demand === "near") return { limit: Math.ceil(perMinute / 0.8), demand };
   return { limit: Math.max(API_PER_MINUTE, Math.ceil(3 * perMinute)), demand: "far" };
 }

@@ -1,5 +1,12 @@
 /** What was found, for people and for scripts. */
-import type { DesignFindings, Findings, Quantiles, RevocationFindings, TroubleFindings } from "./findings.ts";
+import type {
+  DesignFindings,
+  Findings,
+  HotFindings,
+  Quantiles,
+  RevocationFindings,
+  TroubleFindings,
+} from "./findings.ts";
 import { ITEMS, PRICES } from "./prices.ts";
 import type { Report } from "./run.ts";
 import { DEMANDS, DESIGNS } from "./tally.ts";
@@ -9,11 +16,12 @@ const rounded = (_: string, value: unknown) =>
   typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
 
 export function asJson({ findings, half, agreements }: Report): string {
-  const short = ({ revocations, ...rest }: Findings) => ({
-    ...rest,
-    revocations: Object.fromEntries(
-      Object.entries(revocations).map(([design, { delaysMs: _, ...found }]) => [design, found]),
-    ),
+  const withoutDelays = (all: Findings["revocations"]) =>
+    Object.fromEntries(Object.entries(all).map(([design, { delaysMs: _, ...found }]) => [design, found]));
+  const short = (found: Findings) => ({
+    ...found,
+    revocations: withoutDelays(found.revocations),
+    hotRevocations: withoutDelays(found.hotRevocations),
   });
   return JSON.stringify(
     { prices: PRICES, findings: short(findings), half: short(half), agreements },
@@ -36,12 +44,22 @@ export function asMarkdown(report: Report): string {
   ].join("\n");
 }
 
-function head({ scale, seed, minutes, isolates, simulated, over, seen, probes }: Findings): string[] {
+function head({
+  scale,
+  seed,
+  minutes,
+  isolates,
+  simulated,
+  over,
+  hostReads,
+  seen,
+  probes,
+}: Findings): string[] {
   const { tenants, keys, requests } = simulated;
   return [
     `Scale ${scale}, seed ${seed}, ${minutes} quiet minutes: ${count(tenants)} tenants with ${count(keys)} keys in the sample, ${count(requests)} requests, ${count(isolates)} isolates.`,
     "",
-    `Requests admitted beyond a limit, in quiet times: ${over}. A busy token is asked about at the origin ${fixed(probes.mean)} times a minute, at most ${fixed(probes.most)} (${probes.tokens} tokens). An isolate would see ${count(Math.round(seen.mean))} credentials on the average, at most ${count(Math.round(seen.most))}.`,
+    `Requests admitted beyond a limit, but for the troubles: ${over}. Of the KV reads ${fixed(hostReads, 2)} per 1,000 requests are of the host's name. A busy token is asked about at the origin ${fixed(probes.mean)} times a minute, at most ${fixed(probes.most)} (${probes.tokens} tokens). An isolate would see ${count(Math.round(seen.mean))} credentials on the average, at most ${count(Math.round(seen.most))}.`,
     "",
   ];
 }
@@ -81,7 +99,7 @@ function limits({ designs: all }: Findings): string[] {
   ];
 }
 
-function revocations({ revocations: all }: Findings): string[] {
+function revocations({ revocations: all, hotRevocations: hot }: Findings): string[] {
   const row = (name: string, { count: of, p50Ms, p99Ms, mostMs, longestBoundMs, late }: RevocationFindings) =>
     `| ${name} | ${of} | ${seconds(p50Ms)} | ${seconds(p99Ms)} | ${seconds(mostMs)} | ${longestBoundMs === 0 ? "none" : seconds(longestBoundMs)} | ${longestBoundMs === 0 ? "–" : late} |`;
   return [
@@ -90,7 +108,9 @@ function revocations({ revocations: all }: Findings): string[] {
     "| design | revoked | p50 s | p99 s | longest s | longest announced s | later than announced |",
     "|---|---|---|---|---|---|---|",
     row("leases", all.leases),
+    row("leases, hot tenants", hot.leases),
     row("KV only", all["KV only"]),
+    row("KV only, hot tenants", hot["KV only"]),
     "",
   ];
 }
@@ -123,16 +143,29 @@ function byTraffic({ strata }: Findings): string[] {
   ];
 }
 
-function hottest({ hot }: Findings): string[] {
+const STANDS = { far: "far from it", near: "at 4/5 of it", beyond: "a fifth beyond it" } as const;
+
+function hottest({ hot, pressed }: Findings): string[] {
+  const head = [
+    "| requests/s | demand on its limits | credentials | calls/s | longest queue ms | p99 ms | 503 | under | 503 in the first half minute when all isolates are new |",
+    "|---|---|---|---|---|---|---|---|---|",
+  ];
+  const row = (tenant: HotFindings) => {
+    const { perSecond, demand, isToken, keys, callsPerSecond, longestQueueMs, p99Ms } = tenant;
+    const { unavailable, under, refusedWhenRolled: rolled } = tenant;
+    const credentials = `${keys} ${isToken ? "tokens" : "API keys"}`;
+    return `| ${count(Math.round(perSecond))} | ${STANDS[demand]} | ${credentials} | ${fixed(callsPerSecond)} | ${ms(longestQueueMs)} | ${ms(p99Ms)} | ${percent(unavailable)} | ${percent(under)} | ${rolled === null ? "–" : percent(rolled)} |`;
+  };
   return [
     "The authority of a hot tenant:",
     "",
-    "| requests/s | keys | calls/s | longest queue ms | refused in the first half minute when all isolates are new |",
-    "|---|---|---|---|---|",
-    ...hot.map(
-      ({ perSecond, keys, callsPerSecond, longestQueueMs, refusedWhenRolled: refused }) =>
-        `| ${count(Math.round(perSecond))} | ${keys} | ${fixed(callsPerSecond)} | ${ms(longestQueueMs)} | ${refused === null ? "–" : percent(refused)} |`,
-    ),
+    ...head,
+    ...hot.map(row),
+    "",
+    "Two of them at each demand:",
+    "",
+    ...head,
+    ...pressed.map(row),
     "",
   ];
 }

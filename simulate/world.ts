@@ -21,7 +21,7 @@ import { ExactWindow, LimitOracle, RevocationOracle } from "./oracles.ts";
 import { OriginModel } from "./origin.ts";
 import type { Key, Tenant } from "./population.ts";
 import { Random } from "./random.ts";
-import { newTallies, type Tallies, Tally, type Usage, type Way } from "./tally.ts";
+import { newTallies, type Tallies, Tally, Usage, type Way } from "./tally.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 const API_WINDOW_MS = 60_000;
@@ -64,8 +64,8 @@ export class World {
   strangers = new Tally();
   /** How often the origin was asked about a token. */
   probes = new Map<Key, number>();
-  /** Reads of the host's name, which belong to no tenant. */
-  readonly shared = new Tally();
+  /** What reading the host's name takes, which belongs to no tenant. */
+  readonly hosts = new Usage();
   comparesDesigns = false;
   tallies: Tallies;
   readonly #keys = new Map<string, Key>();
@@ -327,12 +327,12 @@ export class World {
   }
 
   #tallyOf(design: keyof Tallies, key: Key | undefined): Tally {
-    return this.tallies[design][key?.tenant.stratum ?? 0] ?? this.shared;
+    return this.tallies[design][key?.tenant.stratum ?? 0] ?? this.strangers;
   }
 
   /** `name`: of what is in KV. */
   #usageOf(name: string): Usage {
-    if (name.startsWith("host:")) return this.shared.usage;
+    if (name.startsWith("host:")) return this.hosts;
     const key = this.#keys.get(name);
     return key === undefined ? this.strangers.usage : this.#tallyOf("leases", key).usage;
   }
