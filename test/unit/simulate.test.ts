@@ -1,16 +1,21 @@
 /** The simulation: the same seed gives the same report, and its oracles see what is wrong. */
 import { describe, expect, it } from "vitest";
+import { CALL_MS, CONFIRM_MS, IDLE_MS, WAKE_MS } from "../../simulate/authorities.ts";
 import type { Plan } from "../../simulate/experiment.ts";
 import { figuresOf } from "../../simulate/figures.ts";
 import { Geography } from "../../simulate/geography.ts";
+import type { Isolate } from "../../simulate/isolates.ts";
+import { EveryRequest } from "../../simulate/naive.ts";
+import { Network } from "../../simulate/network.ts";
 import { LimitOracle, RevocationOracle } from "../../simulate/oracles.ts";
-import { daily, strataOf } from "../../simulate/population.ts";
+import { daily, kindOfHot, strataOf, tenantsOf } from "../../simulate/population.ts";
 import { costOf, PRICES, sumOf } from "../../simulate/prices.ts";
 import { Random } from "../../simulate/random.ts";
 import { asJson, asMarkdown } from "../../simulate/report.ts";
 import { run } from "../../simulate/run.ts";
-import { Histogram } from "../../simulate/tally.ts";
+import { Histogram, Tally } from "../../simulate/tally.ts";
 import { VirtualTime } from "../../simulate/virtual-time.ts";
+import { World } from "../../simulate/world.ts";
 
 const TINY: Plan = {
   size: { tenants: 64, requestsPerSecond: 60, locations: 4, maxIsolates: 2 },
@@ -18,6 +23,17 @@ const TINY: Plan = {
   seed: "tiny",
   minutes: 1,
 };
+
+/** In a world of one location. */
+function oneTenant(perSecond: number) {
+  const geography = new Geography(new Random("place"), 1, 1);
+  const time = new VirtualTime();
+  const network = new Network(time, geography, new Random("network"));
+  const stratum = { from: 1, to: 1, perSecond, sample: 1, isHot: true };
+  const [tenant] = tenantsOf(stratum, 0, geography, "seed", 15);
+  if (tenant === undefined) throw new Error("nobody lives there");
+  return { time, geography, network, tenant };
+}
 
 const played = run(TINY, () => {});
 
@@ -48,6 +64,16 @@ describe("a run", () => {
     expect(revocations.leases.mostMs).toBeLessThanOrEqual(revocations.leases.longestBoundMs);
     expect(revocations["KV only"].mostMs).toBeGreaterThan(20_000);
     expect(revocations["KV only"].mostMs).toBeLessThanOrEqual(60_000);
+  }, 60_000);
+
+  it("plays two hot tenants at each demand, and revokes keys of hot ones", async () => {
+    const { pressed, hotRevocations } = (await played).findings;
+    expect(pressed.map(({ demand, isToken }) => [demand, isToken])).toEqual(
+      ["far", "near", "beyond", "far", "near", "beyond"].map((demand) => [demand, false]),
+    );
+    expect(hotRevocations.leases.count).toBeGreaterThan(pressed.length);
+    expect(hotRevocations.leases.late).toBe(0);
+    expect(hotRevocations["KV only"].mostMs).toBeGreaterThan(20_000);
   }, 60_000);
 
   it("asks somebody on every request in the naive design, and seldom on leases", async () => {
@@ -113,6 +139,67 @@ describe("models", () => {
     }
     const hours = Array.from({ length: 24 }, (_, hour) => daily(hour));
     expect(hours.reduce((a, b) => a + b, 0)).toBeCloseTo(24, 9);
+  });
+
+  it("of ten hot tenants one is near its limit, one beyond it, and one uses tokens, whatever the seed", () => {
+    for (const seed of ["1", "2", "another"]) {
+      const kinds = Array.from({ length: 10 }, (_, stratum) => kindOfHot(stratum, seed));
+      expect(kinds.map(({ demand }) => demand).sort()).toEqual([
+        "beyond",
+        ...new Array(8).fill("far"),
+        "near",
+      ]);
+      expect(kinds.filter(({ isToken }) => isToken)).toHaveLength(1);
+    }
+  });
+
+  it("an answer waits until what was written is confirmed, and an object that sleeps has to wake", async () => {
+    const { time, geography, tenant } = oneTenant(1);
+    const restore = time.install();
+    try {
+      const { authorities } = new World(time, { seed: "seed", geography, strata: 1, tenants: [tenant] });
+      const authority = authorities.from(0, false).getByName(tenant.tag);
+      const line = { type: "tenant", tenantId: tenant.id, name: "" } as const;
+      const tookMs = async (postsPerHour: number) => {
+        const beganAtMs = time.nowMs;
+        let ms = Number.NaN;
+        void authority.import(tenant.id, [{ ...line, postsPerHour }], "simulation").then(() => {
+          ms = time.nowMs - beganAtMs;
+        });
+        await time.runUntil(time.nowMs + 500);
+        return ms;
+      };
+      expect(await tookMs(1)).toBeGreaterThan(WAKE_MS + CALL_MS + CONFIRM_MS);
+      const awakeMs = await tookMs(2);
+      expect(awakeMs).toBeGreaterThan(CALL_MS + CONFIRM_MS);
+      expect(awakeMs).toBeLessThan(WAKE_MS);
+      await time.runUntil(time.nowMs + IDLE_MS + 1);
+      expect(await tookMs(3)).toBeGreaterThan(WAKE_MS + CALL_MS + CONFIRM_MS);
+    } finally {
+      restore();
+    }
+  });
+
+  it("nobody waits for the object that is asked on every request longer than a second", async () => {
+    const { time, network, tenant } = oneTenant(1_000);
+    const tally = new Tally();
+    const [key] = tenant.keys;
+    if (key === undefined) throw new Error("a tenant has keys");
+    const naive = new EveryRequest(
+      network,
+      () => tally,
+      () => key,
+    );
+    let admitted = 0;
+    // Two seconds of twice what it can do.
+    for (let i = 0; i < 2_000; i++) {
+      if (naive.request(key, { location: 0 } as Isolate)) admitted++;
+      await time.runUntil(time.nowMs + 1);
+    }
+    expect(tally.latency.cold.quantile(1)).toBeLessThan(1_100);
+    expect(tally.refused.get("authority_unavailable")).toBe(2_000 - admitted);
+    expect(admitted).toBeGreaterThan(900);
+    expect(admitted).toBeLessThan(2_000);
   });
 
   it("time passes from event to event, in their order, what was cleared left out", async () => {
