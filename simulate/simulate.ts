@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { parseStrictly, UsageError } from "../local/options.ts";
 import { runCommand } from "../local/run.ts";
 
-const USAGE = `npm run simulate -- [options]      a million requests a second, on paper; about four minutes
+const USAGE = `npm run simulate -- [options]      a million requests a second, on paper; ten to fifteen minutes
 
   --scale N            one in N tenants is simulated (1024, from 64 to 8192); smaller is slower and more exact
   --seed TEXT          of everything that is left to chance (1)
