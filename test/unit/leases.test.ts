@@ -254,8 +254,11 @@ describe("an isolate's memory", () => {
         { kind: "api_key", secret: `no-${secret}` },
         deny("key_unknown", "No such key"),
       );
+      // Every call of the clock is written down by the tests' own.
+      if (i % 1_000 === 0) vi.mocked(performance.now).mockClear();
       await isolate.leases.ask(credential, claim, question, { nonce: `n${i}`, ...occasion });
     }
+    vi.mocked(performance.now).mockClear();
     expect(heapMb() - beforeMb).toBeLessThan(64);
   }, 300_000);
 });
