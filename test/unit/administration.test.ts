@@ -9,6 +9,7 @@ import type { Env } from "../../src/env.ts";
 import { authenticityOf, readGatewayKey } from "../../src/gateway-key/format.ts";
 import { muteConsole } from "../support/mute-console.ts";
 import { memoryStorage } from "../support/sqlite.ts";
+import { WISH } from "../support/wish.ts";
 import { contextOf } from "../support/world.ts";
 
 const base64 = (byte: number) => Buffer.alloc(32, byte).toString("base64");
@@ -20,13 +21,6 @@ const ROTATED = {
   SEALING_KEY_PREVIOUS: OLD.SEALING_KEY,
 };
 const NEW = { KEY_MAC_SECRET: ROTATED.KEY_MAC_SECRET, SEALING_KEY: ROTATED.SEALING_KEY };
-const WISH = {
-  name: "k",
-  scopes: ["*"],
-  expiresAtMs: null,
-  allowedNetworks: [],
-  apiPerMinute: null,
-} as const;
 
 let storage: ReturnType<typeof memoryStorage>;
 let directory: Directory;

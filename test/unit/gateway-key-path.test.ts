@@ -5,6 +5,7 @@ import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import type { Credential } from "../../src/credential/credential.ts";
 import { mintGatewayKey, nameOf } from "../../src/gateway-key/format.ts";
 import { withCrc } from "../support/base62.ts";
+import { WISH } from "../support/wish.ts";
 import { World } from "../support/world.ts";
 import { passed, reasonOf } from "./result.ts";
 
@@ -12,13 +13,6 @@ const CURRENT = "c".repeat(32);
 /** Of another name, so that a key says which it was made under. */
 const LATER =
   ["d", "e"].map((letter) => letter.repeat(32)).find((secret) => nameOf(secret) !== nameOf(CURRENT)) ?? "";
-const WISH = {
-  name: "k",
-  scopes: ["*"],
-  expiresAtMs: null,
-  allowedNetworks: [],
-  apiPerMinute: null,
-} as const;
 
 let world: World;
 

@@ -9,6 +9,7 @@ import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
 import { authenticityOf, mintGatewayKey, readGatewayKey } from "../../src/gateway-key/format.ts";
 import { withCrc } from "../support/base62.ts";
+import { WISH } from "../support/wish.ts";
 import { World } from "../support/world.ts";
 import { reasonOf } from "./result.ts";
 
@@ -23,13 +24,6 @@ afterEach(() => {
 const ACME = tenantIdOf("acme");
 const keyOf = (name: string): Credential => ({ kind: "api_key", secret: digestOf(`key ${name}`) });
 const MAC = { KEY_MAC_SECRET: "c".repeat(32), SEALING_KEY: Buffer.alloc(32, 1).toString("base64") };
-const WISH = {
-  name: "k",
-  scopes: ["*"],
-  expiresAtMs: null,
-  allowedNetworks: [],
-  apiPerMinute: null,
-} as const;
 
 /** A tenant with an API key of every kind, as KV and its authority know them. */
 async function tenantWithKeys(): Promise<World> {
