@@ -1,5 +1,5 @@
 /** A crowd, as a process of its own, so that what it costs is not taken for the gateway's: `crowd-sender.ts JSON`. */
-import { Agent, request } from "node:http";
+import { Agent, type ClientRequest, type RequestOptions, request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -105,32 +105,30 @@ function open(): Socket {
 async function upload(): Promise<void> {
   // Not all in one instant.
   await delay(Math.random() * 1_000);
+  const headers = { Authorization: crowd.authorization, "Content-Length": UPLOAD_BYTES };
+  const options = { method: "POST", path: "/public/v1/upload", headers, agent: false } as const;
   while (!isOver()) {
-    end.begun++;
-    await new Promise<void>((resolve) => {
-      const headers = { Authorization: crowd.authorization, "Content-Length": UPLOAD_BYTES };
-      const outgoing = request(
-        {
-          port: crowd.port,
-          host: "127.0.0.1",
-          method: "POST",
-          path: "/public/v1/upload",
-          headers,
-          agent: false,
-        },
-        (response) => {
-          note(response.statusCode ?? 0);
-          response.resume();
-        },
-      );
-      outgoing.on("error", () => {
-        end.errors++;
-      });
-      outgoing.on("close", resolve);
+    await send(options, (outgoing) => {
       if (crowd.does === "uploads") outgoing.end(Buffer.alloc(UPLOAD_BYTES));
       else void inPieces((piece) => outgoing.write(piece)).then(() => outgoing.end());
     });
   }
+}
+
+/** Resolves when it is over, however it has ended. */
+function send(options: RequestOptions, write: (outgoing: ClientRequest) => void): Promise<void> {
+  end.begun++;
+  return new Promise((resolve) => {
+    const outgoing = request({ port: crowd.port, host: "127.0.0.1", ...options }, (response) => {
+      note(response.statusCode ?? 0);
+      response.resume();
+    });
+    outgoing.on("error", () => {
+      end.errors++;
+    });
+    outgoing.on("close", resolve);
+    write(outgoing);
+  });
 }
 
 async function inPieces(write: (piece: Buffer) => void): Promise<void> {
@@ -144,21 +142,6 @@ async function inPieces(write: (piece: Buffer) => void): Promise<void> {
 async function flood(): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const headers = { Authorization: crowd.authorization };
-  while (!isOver()) {
-    end.begun++;
-    await new Promise<void>((resolve) => {
-      const outgoing = request(
-        { agent, port: crowd.port, host: "127.0.0.1", path: "/public/v1/integrations", headers },
-        (response) => {
-          note(response.statusCode ?? 0);
-          response.resume();
-        },
-      );
-      outgoing.on("error", () => {
-        end.errors++;
-      });
-      outgoing.on("close", resolve);
-      outgoing.end();
-    });
-  }
+  const options = { agent, path: "/public/v1/integrations", headers };
+  while (!isOver()) await send(options, (outgoing) => outgoing.end());
 }
