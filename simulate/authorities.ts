@@ -1,8 +1,10 @@
 /**
- * The tenants' authorities: the gateway's own class over SQLite in memory, one call at a time, each where its tenant's clients
+ * The tenants' authorities and their branches: the gateway's own class over SQLite in memory, one call at a time, each where its tenant's clients
  * are. What is modelled is how long a call takes, and how an object leaves memory. Arguments and answers are handed over as
  * they are: all of them are read only.
  */
+import { isBranch, tenantTagOf } from "../src/authority/branch-name.ts";
+import type { Tag } from "../src/authority/tag.ts";
 import { TenantAuthority } from "../src/authority/tenant-authority.ts";
 import type { Env } from "../src/env.ts";
 import type { Network } from "./network.ts";
@@ -54,13 +56,13 @@ class Seat {
 
 export class Authorities {
   readonly #network: Network;
-  readonly #env: Env;
+  readonly #envOf: (location: number) => Env;
   readonly #seats = new Map<string, Seat>();
 
-  /** `env`: of the objects themselves. */
-  constructor(network: Network, env: Env) {
+  /** `envOf`: of the objects there. */
+  constructor(network: Network, envOf: (location: number) => Env) {
     this.#network = network;
-    this.#env = env;
+    this.#envOf = envOf;
   }
 
   found(tag: string, location: number, usage: () => Usage): void {
@@ -72,7 +74,7 @@ export class Authorities {
     const stub = (tag: string) => {
       const get = (_: object, name: string | symbol) => {
         if (name === "then") return undefined;
-        if (before && name === "leaseAll") return oneByOne;
+        if (before && LATER_METHODS.has(String(name))) return unknownMethod;
         return (...args: unknown[]) => {
           return this.#call(location, tag, String(name), before ? args.map(withoutLease) : args);
         };
@@ -88,17 +90,19 @@ export class Authorities {
     return this.#awake(seat);
   }
 
-  callsOf(tag: string): number {
-    return this.#seat(tag).calls;
+  /** Of the tenant's own object first, and of each of its branches. */
+  callsOf(tag: string): number[] {
+    return this.#allOf(tag).map(({ calls }) => calls);
   }
 
-  /** How long (ms) a call that arrives now would wait. */
+  /** How long (ms) a call that arrives now would wait at the busiest of them. */
   queueMs(tag: string): number {
-    return Math.max(0, this.#seat(tag).busyUntilMs - this.#network.time.nowMs);
+    const untilMs = Math.max(...this.#allOf(tag).map(({ busyUntilMs }) => busyUntilMs));
+    return Math.max(0, untilMs - this.#network.time.nowMs);
   }
 
   slowDown(tag: string, callMs: number): void {
-    this.#seat(tag).callMs = callMs;
+    for (const seat of this.#allOf(tag)) seat.callMs = callMs;
   }
 
   /** The object is reset, and can't be reached for a while. What it has stored stays. */
@@ -176,7 +180,8 @@ export class Authorities {
     seat.calledAtMs = time.nowMs;
     if (seat.object === null) {
       const context = { storage: seat.storage, blockConcurrencyWhile: (work: () => Promise<void>) => work() };
-      seat.object = new TenantAuthority(context as unknown as DurableObjectState, this.#env);
+      const env = this.#envOf(seat.location);
+      seat.object = new TenantAuthority(context as unknown as DurableObjectState, env);
     }
     return seat.object;
   }
@@ -196,23 +201,37 @@ export class Authorities {
     });
   }
 
-  #seat(tag: string): Seat {
-    const seat = this.#seats.get(tag);
-    if (seat === undefined) throw new Error(`nobody's authority was asked: ${tag}`);
+  /** A branch is where its tenant's own object is: most of those who ask are near both. */
+  #seat(name: string): Seat {
+    const known = this.#seats.get(name);
+    if (known !== undefined) return known;
+    if (!isBranch(name as Tag)) throw new Error(`nobody's authority was asked: ${name}`);
+    const { location, usage, callMs } = this.#seat(tenantTagOf(name as `${Tag}.`));
+    const seat = new Seat(location, usage);
+    seat.callMs = callMs;
+    this.#seats.set(name, seat);
     return seat;
+  }
+
+  #allOf(tag: string): Seat[] {
+    const branches = [...this.#seats].filter(([name]) => name.startsWith(`${tag}.`));
+    return [this.#seat(tag), ...branches.map(([, seat]) => seat)];
   }
 }
 
-const asksIn = (name: string, [asks]: readonly unknown[]) =>
-  name === "leaseAll" ? (asks as unknown[]).length : 1;
+/** What the version before did not ask for. */
+const LATER_METHODS = new Set(["leaseAll", "leaseAtBranch", "leaseAllAtBranch"]);
 
-function oneByOne(): never {
-  throw new TypeError('The RPC receiver does not implement the method "leaseAll".');
+const asksIn = (name: string, args: readonly unknown[]) =>
+  name.startsWith("leaseAll") ? (args.at(-1) as unknown[]).length : 1;
+
+function unknownMethod(): never {
+  throw new TypeError("The RPC receiver does not implement the method.");
 }
 
 /** As an isolate of the version before leases asks: for one request. */
 function withoutLease(argument: unknown): unknown {
   if (typeof argument !== "object" || argument === null || !("wish" in argument)) return argument;
-  const { wish: _, done: __, ...asked } = argument as Record<string, unknown>;
+  const { wish: _, done: __, canBranch: ___, ...asked } = argument as Record<string, unknown>;
   return asked;
 }

@@ -79,8 +79,10 @@ export interface Hot extends Kind {
   /** Requests a second. */
   readonly perSecond: number;
   readonly keys: number;
-  /** Of its authority. */
+  /** Of its authority, and of its branches: the busiest of them, all together, and how many there are. */
   readonly callsPerSecond: number;
+  readonly allCallsPerSecond: number;
+  readonly objects: number;
   readonly longestQueueMs: number;
   readonly tallies: Tallies;
   /** Admitted beyond a limit, in all that was played of it. */
@@ -203,7 +205,7 @@ async function warmUp(world: World, { tag, perSecond, keys }: Tenant): Promise<n
 async function measure(
   world: World,
   { tag }: Tenant,
-): Promise<Pick<Hot, "callsPerSecond" | "longestQueueMs" | "tallies">> {
+): Promise<Pick<Hot, "callsPerSecond" | "allCallsPerSecond" | "objects" | "longestQueueMs" | "tallies">> {
   world.comparesDesigns = true;
   const before = world.authorities.callsOf(tag);
   let longestQueueMs = 0;
@@ -211,9 +213,15 @@ async function measure(
     await pass(world, 1);
     longestQueueMs = Math.max(longestQueueMs, world.authorities.queueMs(tag));
   }
-  const callsPerSecond = (world.authorities.callsOf(tag) - before) / HOT_S;
+  const calls = world.authorities.callsOf(tag).map((calls, i) => calls - (before[i] ?? 0));
   world.comparesDesigns = false;
-  return { callsPerSecond, longestQueueMs, tallies: world.turn() };
+  return {
+    callsPerSecond: Math.max(...calls) / HOT_S,
+    allCallsPerSecond: calls.reduce((sum, each) => sum + each, 0) / HOT_S,
+    objects: calls.length,
+    longestQueueMs,
+    tallies: world.turn(),
+  };
 }
 
 async function roll(world: World, stratum: number): Promise<{ refused: number; over: number }> {

@@ -147,17 +147,17 @@ const STANDS = { far: "far from it", near: "at 4/5 of it", beyond: "a fifth beyo
 
 function hottest({ hot, pressed }: Findings): string[] {
   const head = [
-    "| requests/s | demand on its limits | credentials | calls/s | longest queue ms | p99 ms | 503 | under | 503 in the first half minute when all isolates are new |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| requests/s | demand on its limits | credentials | objects | calls/s of the busiest | of all | longest queue ms | p99 ms | 503 | under | 503 in the first half minute when all isolates are new |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
   ];
   const row = (tenant: HotFindings) => {
     const { perSecond, demand, isToken, keys, callsPerSecond, longestQueueMs, p99Ms } = tenant;
-    const { unavailable, under, refusedWhenRolled: rolled } = tenant;
+    const { unavailable, under, refusedWhenRolled: rolled, objects, allCallsPerSecond } = tenant;
     const credentials = `${keys} ${isToken ? "tokens" : "API keys"}`;
-    return `| ${count(Math.round(perSecond))} | ${STANDS[demand]} | ${credentials} | ${fixed(callsPerSecond)} | ${ms(longestQueueMs)} | ${ms(p99Ms)} | ${percent(unavailable)} | ${percent(under)} | ${rolled === null ? "–" : percent(rolled)} |`;
+    return `| ${count(Math.round(perSecond))} | ${STANDS[demand]} | ${credentials} | ${objects} | ${fixed(callsPerSecond)} | ${fixed(allCallsPerSecond)} | ${ms(longestQueueMs)} | ${ms(p99Ms)} | ${percent(unavailable)} | ${percent(under)} | ${rolled === null ? "–" : percent(rolled)} |`;
   };
   return [
-    "The authority of a hot tenant:",
+    "The authority of a hot tenant, and its branches:",
     "",
     ...head,
     ...hot.map(row),

@@ -103,12 +103,12 @@ export class World {
       else this.probes.set(key, (this.probes.get(key) ?? 0) + 1);
     };
     this.origin = new OriginModel(this.network, new Random(`${seed} origin`), 0, known, probed);
-    this.authorities = new Authorities(this.network, this.#envOf(0, false, null));
+    const envOf = (location: number, before: boolean) => this.#envOf(location, before);
+    this.authorities = new Authorities(this.network, (location) => envOf(location, false));
     for (const tenant of tenants) {
       const home = tenant.homes[0]?.[0] ?? 0;
       this.authorities.found(tenant.tag, home, () => this.#tallyOf("leases", tenant.keys[0]).usage);
     }
-    const envOf = (location: number, before: boolean) => this.#envOf(location, before, this.authorities);
     this.isolates = new Isolates(time, geography, new Random(`${seed} isolates`), envOf);
     const keyOf = (digest: string) => this.#keys.get(digest) as Key;
     this.#naive = {
@@ -337,7 +337,7 @@ export class World {
     return key === undefined ? this.strangers.usage : this.#tallyOf("leases", key).usage;
   }
 
-  #envOf(location: number, before: boolean, authorities: Authorities | null): Env {
+  #envOf(location: number, before: boolean): Env {
     const counts = this.#floods[location] ?? new Map<string, { minute: number; count: number }>();
     this.#floods[location] = counts;
     const limit = async ({ key }: { key: string }) => {
@@ -350,7 +350,7 @@ export class World {
     return {
       CREDENTIALS: this.#kv.credentials.at(location),
       INTROSPECTION: this.#kv.introspection.at(location),
-      TENANT_AUTHORITY: authorities?.from(location, before) ?? { getByName: () => ({}) },
+      TENANT_AUTHORITY: this.authorities.from(location, before),
       // Never asked by a request.
       DIRECTORY: {
         getByName: () => ({

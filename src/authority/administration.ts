@@ -10,8 +10,9 @@ import type { Passing } from "./claims.ts";
 import { hostKey } from "./host-names.ts";
 import { type KeyPatch, type KeyRing, type KeyWish, newKeyId, type Secrets } from "./key-ring.ts";
 import type { LeaseRule, Leases } from "./leases.ts";
+import type { LedgerUsage } from "./ledger.ts";
 import type { Outbox } from "./outbox.ts";
-import { newTenant, type Registry, type Tenant } from "./registry.ts";
+import { type Key, newTenant, type Registry, type Tenant } from "./registry.ts";
 import { isUnlinked, type TenantId } from "./tenant-id.ts";
 import {
   type KeyView,
@@ -255,18 +256,31 @@ export class Administration {
     return done(viewOfTenant(tenant.value));
   }
 
-  /** `digest`: of one key only. */
-  usage(digest: string | null, rule: LeaseRule, leases: Leases, nowMs: number): Outcome<Usage> {
+  /** Those whose usage is shown; `digest`: one only. */
+  usedKeys(digest: string | null): readonly Key[] {
+    if (digest === null) return this.#registry.page("", USAGE_KEYS);
+    const only = this.#registry.key(digest);
+    return only === null ? [] : [only];
+  }
+
+  /** `digest`: of one key only. `elsewhere`: what branches have counted, by the ids of keys. */
+  usage(
+    digest: string | null,
+    rule: LeaseRule,
+    leases: Leases,
+    elsewhere: ReadonlyMap<string, LedgerUsage>,
+    nowMs: number,
+  ): Outcome<Usage> {
     const tenant = this.#alive();
     if (!tenant.ok) return tenant;
-    const only = digest === null ? null : this.#registry.key(digest);
-    const keys = digest === null ? this.#registry.page("", USAGE_KEYS) : only === null ? [] : [only];
+    const keys = this.usedKeys(digest);
+    const only = digest === null ? null : (keys[0] ?? null);
     return done({
       posts: viewOfUsage(leases.usage("posts", tenant.value, only, rule, nowMs)),
       keys: keys.map((key) => ({
         id: key.keyId,
         name: key.name,
-        api: viewOfUsage(leases.usage("api", tenant.value, key, rule, nowMs)),
+        api: viewOfUsage(leases.usage("api", tenant.value, key, rule, nowMs, elsewhere.get(key.keyId))),
         lastUsedAt: timeOf(this.#registry.lastUseOf(key.keyId)?.atMs ?? null),
       })),
     });

@@ -8,6 +8,8 @@ export interface CredentialClaim {
   readonly tag: Tag;
   /** SHA-256 hex of the credential. */
   readonly digest: string;
+  /** Of the key whose requests a branch of that object counts; absent where none does, or that is not known. */
+  readonly branchedKeyId?: string;
 }
 
 export function claimFor(tenantId: TenantId, digest: string): CredentialClaim {

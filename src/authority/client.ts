@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
 import { type Answers, AskLine, isOverloaded } from "./ask-line.ts";
+import { type BranchName, isBranch, tenantTagOf } from "./branch-name.ts";
 import { authorityAt } from "./find-authority.ts";
 import {
   type Grant,
@@ -19,7 +20,7 @@ export class AuthorityClient {
   readonly #env: Pick<Env, "TENANT_AUTHORITY">;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #lines = new LRUCache<Tag, AskLine>({ max: 1_000 });
+  readonly #lines = new LRUCache<Tag | BranchName, AskLine>({ max: 1_000 });
 
   /** `nowMs` must never run backwards. */
   constructor(env: Pick<Env, "TENANT_AUTHORITY">, timeoutMs: number, nowMs: () => number) {
@@ -32,18 +33,22 @@ export class AuthorityClient {
    * The grant, or null when the authority gave none that may still be used. A grant is void `usableForMs` after
    * the *ask*: the announced bound of a revocation rests on that, so a late answer is no answer.
    */
-  async lease(tag: Tag, ask: Omit<LeaseAsk, "v">): Promise<Grant | null> {
+  async lease(
+    name: Tag | BranchName,
+    ask: Omit<LeaseAsk, "v">,
+    withinMs = this.#timeoutMs,
+  ): Promise<Grant | null> {
     const askedAtMs = this.#nowMs();
     try {
-      const work = this.#ask(tag, { v: PROTOCOL_VERSION, ...ask });
-      const grant = readGrant(await within(this.#timeoutMs, work));
+      const work = this.#ask(name, { v: PROTOCOL_VERSION, ...ask, canBranch: true });
+      const grant = readGrant(await within(withinMs, work));
       if (grant === null) throw new Error("the grant is not understood");
       const ageMs = this.#nowMs() - askedAtMs;
       const isLate = grant.verdict === "granted" && ageMs >= grant.usableForMs;
       if (isLate) throw new Error(`the grant came ${ageMs} ms after the ask`);
       return grant;
     } catch (error) {
-      console.error(JSON.stringify({ event: "authority_failed", tag, error: String(error) }));
+      console.error(JSON.stringify({ event: "authority_failed", tag: name, error: String(error) }));
       return null;
     }
   }
@@ -68,9 +73,9 @@ export class AuthorityClient {
     }
   }
 
-  #ask(tag: Tag, ask: LeaseAsk): Promise<unknown> {
-    const line = this.#lines.get(tag) ?? this.#newLine(tag);
-    this.#lines.set(tag, line);
+  #ask(name: Tag | BranchName, ask: LeaseAsk): Promise<unknown> {
+    const line = this.#lines.get(name) ?? this.#newLine(name);
+    this.#lines.set(name, line);
     return line.ask(ask);
   }
 
@@ -78,20 +83,35 @@ export class AuthorityClient {
    * A stub is broken by its first exception, so the retry takes a new one; the nonces make it safe. An overloaded
    * object is left alone: retries are what it has too many of.
    */
-  #newLine(tag: Tag): AskLine {
+  #newLine(name: Tag | BranchName): AskLine {
     const send = async (asks: readonly LeaseAsk[], deadlineMs: number): Promise<Answers> => {
       try {
-        return await this.#sendOnce(tag, asks);
+        return await this.#sendOnce(name, asks);
       } catch (error) {
         // After the deadline nobody waits for the grant any more: it would only use up a token.
         if (!isRetryable(error) || this.#nowMs() >= deadlineMs) throw error;
-        return this.#sendOnce(tag, asks);
+        return this.#sendOnce(name, asks);
       }
     };
     return new AskLine(send, this.#timeoutMs, this.#nowMs);
   }
 
-  async #sendOnce(tag: Tag, asks: readonly LeaseAsk[]): Promise<Answers> {
+  /** A branch of the version before knows of no branches: then the tenant's own object still counts. */
+  async #sendOnce(name: Tag | BranchName, asks: readonly LeaseAsk[]): Promise<Answers> {
+    if (!isBranch(name)) return this.#sendToTenant(name, asks);
+    try {
+      const [first, ...others] = asks;
+      const branch = authorityAt(this.#env, name);
+      if (first === undefined) return [];
+      if (others.length === 0) return [await branch.leaseAtBranch(name, first)];
+      return await branch.leaseAllAtBranch(name, asks);
+    } catch (error) {
+      if (!isUnknownMethod(error)) throw error;
+      return this.#sendToTenant(tenantTagOf(name), asks);
+    }
+  }
+
+  async #sendToTenant(tag: Tag, asks: readonly LeaseAsk[]): Promise<Answers> {
     const [first, ...others] = asks;
     if (first === undefined) return [];
     if (others.length === 0) return [await authorityAt(this.#env, tag).lease(first)];

@@ -17,6 +17,8 @@ export interface CredentialRecord {
   readonly state: RecordState;
   /** Grows with every change of the credential. */
   readonly generation: number;
+  /** Its requests are counted by a branch of its tenant's authority. */
+  readonly branched?: true;
 }
 
 /** Null for what no version of the gateway wrote. What a later version has added, fields and words, is no error. */

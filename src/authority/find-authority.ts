@@ -1,5 +1,6 @@
 /** Which authority object to ask: the only place that names one. */
 import type { Env } from "../env.ts";
+import type { BranchName } from "./branch-name.ts";
 import { type Tag, tagOf } from "./tag.ts";
 import type { TenantAuthority } from "./tenant-authority.ts";
 import type { TenantId } from "./tenant-id.ts";
@@ -12,9 +13,9 @@ export function authorityOf(env: WithAuthorities, tenantId: TenantId): DurableOb
 
 export function authorityAt(
   { TENANT_AUTHORITY }: WithAuthorities,
-  tag: Tag,
+  name: Tag | BranchName,
 ): DurableObjectStub<TenantAuthority> {
-  return TENANT_AUTHORITY.getByName(tag);
+  return TENANT_AUTHORITY.getByName(name);
 }
 
 /** Nobody's: no tag has this form. To see whether objects can be reached at all. */

@@ -105,7 +105,7 @@ export class Introspections {
     const ages = kind === "oauth_token";
     const row = this.#row(digest) ?? NEVER_ASKED;
     const { generation } = row;
-    if (!ages && row.active !== 0) return { ...USABLE, generation };
+    if (!ages && row.active !== 0) return keysStand(generation);
     const appoint = () => nonce !== null && this.#appoint(digest, row, nonce, rule, nowMs);
     const isActive = row.active === 1 && (row.expires_at_ms === null || nowMs < row.expires_at_ms);
     const found = isActive
@@ -247,5 +247,8 @@ function standingWithoutAnswer(row: IntrospectionRow, nowMs: number, appoint: ()
   if (row.ask_after_ms <= nowMs) return { is: "to_be_asked", appointed: false };
   return { is: "unavailable", retryInMs: row.ask_after_ms - nowMs };
 }
+
+/** Of a key that nobody has said no to. */
+export const keysStand = (generation: number): Standing => ({ ...USABLE, generation });
 
 const USABLE: Usability = { is: "usable", untilMs: null, stale: false, renewAtMs: null, refresh: false };

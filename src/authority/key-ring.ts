@@ -111,11 +111,20 @@ export class KeyRing {
    */
   put(key: Key, twice = key.state === "revoked"): void {
     this.#registry.putKey(key);
+    this.#project(key, twice);
+  }
+
+  /** KV is to hear anew of all secrets of a key. */
+  project(keyId: string): void {
+    for (const key of this.#registry.secretsOf(keyId)) this.#project(key, key.state === "revoked");
+  }
+
+  #project(key: Key, twice: boolean): void {
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("a key without a tenant");
     this.#outbox.enqueue({
       name: key.digest,
-      record: recordOf(tenant.id, key),
+      record: recordOf(tenant.id, key, this.#registry.isEntrusted(key.keyId)),
       twice,
     });
   }

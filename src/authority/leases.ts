@@ -11,10 +11,10 @@ import {
 } from "../entitlement/subscription.ts";
 import { beyond, type Terms } from "../entitlement/terms.ts";
 import type { SealingKeys } from "../gateway-key/seal.ts";
-import { POLICIES, type PolicyName, policyFor, type Quota, type Shadowable } from "../quota/policy.ts";
+import { POLICIES, type PolicyName, policyFor, type Shadowable } from "../quota/policy.ts";
 import { AskRate } from "./ask-rate.ts";
 import type { IntrospectionRule, Introspections, Standing } from "./introspections.ts";
-import type { Ledger } from "./ledger.ts";
+import type { Ledger, LedgerUsage } from "./ledger.ts";
 import type { OriginKeys } from "./origin-key.ts";
 import {
   CLOCK_MARGIN_MS,
@@ -44,13 +44,7 @@ export interface LeaseRule extends SubscriptionRule, IntrospectionRule {
   readonly degradesWithoutAuthority: boolean;
 }
 
-export interface PolicyUsage {
-  readonly quota: Quota;
-  /** Tokens that isolates hold, and may have used or not. */
-  readonly outstanding: number;
-  readonly inShadow: boolean;
-  readonly passedInShadow: number;
-}
+export type PolicyUsage = LedgerUsage & { readonly inShadow: boolean };
 
 /** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
 const UNSUBSCRIBED_FOR_MS = 60_000;
@@ -58,29 +52,38 @@ const UNSUBSCRIBED_FOR_MS = 60_000;
 /** Of an isolate that does not know host names: what is bound to one is not served there. */
 const NOWHERE = { host: "", hostOwner: null };
 
+/** What decisions rest on: the rows of a tenant's own object, or what it has entrusted to a branch. */
+export type Books = Pick<Registry, "epoch" | "isBranched" | "isEntrusted" | "tenant" | "key" | "noteUse">;
+
 /** Without a nonce it is only looked at. */
 type Asked = Omit<LeaseAsk, "nonce"> & { readonly nonce: string | null };
 
 export class Leases {
-  readonly #registry: Registry;
+  readonly #books: Books;
   readonly #ledger: Ledger;
-  readonly #introspections: Introspections;
-  readonly #originKeys: OriginKeys;
+  readonly #introspections: Pick<Introspections, "standing">;
+  readonly #originKeys: Pick<OriginKeys, "open">;
   readonly #rate = new AskRate();
 
-  constructor(registry: Registry, ledger: Ledger, introspections: Introspections, originKeys: OriginKeys) {
-    this.#registry = registry;
+  constructor(
+    books: Books,
+    ledger: Ledger,
+    introspections: Pick<Introspections, "standing">,
+    originKeys: Pick<OriginKeys, "open">,
+  ) {
+    this.#books = books;
     this.#ledger = ledger;
     this.#introspections = introspections;
     this.#originKeys = originKeys;
   }
 
-  lease(ask: LeaseAsk, rule: LeaseRule, nowMs: number): Grant {
+  /** `mostMs`: how long the lease may be at most. */
+  lease(ask: LeaseAsk, rule: LeaseRule, nowMs: number, mostMs = NEVER): Grant {
     this.#rate.note(nowMs);
     for (const done of ask.done ?? []) this.#ledger.done(done, nowMs);
-    const grant = this.#answer(ask, rule, nowMs);
+    const grant = this.#answer(ask, rule, nowMs, mostMs);
     const isGranted = grant.verdict === "granted";
-    if (isGranted) this.#registry.noteUse(ask.digest, { atMs: nowMs, country: ask.country ?? "" });
+    if (isGranted) this.#books.noteUse(ask.digest, { atMs: nowMs, country: ask.country ?? "" });
     const decidesForMs = Math.max(isGranted ? grant.usableForMs : 0, grant.lease?.forMs ?? 0);
     if (decidesForMs > 0) this.#ledger.extendDeadline(nowMs + decidesForMs);
     return grant;
@@ -88,25 +91,36 @@ export class Leases {
 
   /** What a lease would answer, without one: nothing is counted, nobody is appointed. */
   look(ask: Omit<LeaseAsk, "nonce">, rule: LeaseRule, nowMs: number): Grant {
-    const { originKey: _, ...grant } = this.#answer({ ...ask, nonce: null }, rule, nowMs);
+    const { originKey: _, ...grant } = this.#answer({ ...ask, nonce: null }, rule, nowMs, NEVER);
     return grant;
   }
 
-  #answer(ask: Asked, rule: LeaseRule, nowMs: number): Grant {
-    const tenant = this.#registry.tenant();
+  /** Whether it is asked so often that branches are to help. */
+  isBusy(nowMs: number): boolean {
+    return this.#rate.isBusy(nowMs);
+  }
+
+  /** How long (ms) leases are at the moment, which is longer the more asks there are. */
+  leaseMs(rule: LeaseRule, nowMs: number): number {
+    return this.#rate.stretch(rule.leaseTtlMs, rule.leaseTtlMaxMs, nowMs);
+  }
+
+  #answer(ask: Asked, rule: LeaseRule, nowMs: number, mostMs: number): Grant {
+    const tenant = this.#books.tenant();
     if (tenant !== null && tenant.movedTo !== null) {
       return { ...refusal("moved", "", UNKNOWN_SUBSCRIPTION), tenantId: tenant.movedTo };
     }
     const isMeant = ask.tenantId === null || tenant?.id === ask.tenantId;
-    const key = isMeant ? this.#registry.key(ask.digest) : null;
+    const key = isMeant ? this.#books.key(ask.digest) : null;
     // What it was to take over, too: nobody else will.
     const unknown = isMeant && tenant?.status === "deleted" ? "key_revoked" : "key_unknown";
     if (tenant === null || key === null) return refusal(unknown, "", UNKNOWN_SUBSCRIPTION);
     const decision = this.#decide(ask, tenant, key, rule, nowMs);
-    const grant = { ...decision.grant, tenantId: tenant.id };
-    if (ask.wish === undefined || rule.leaseTtlMs === 0) return grant;
-    const forMs = this.#rate.stretch(rule.leaseTtlMs, rule.leaseTtlMaxMs, nowMs);
-    const lease = leaseOn(decision, this.#registry.epoch, forMs, nowMs);
+    const branched = this.#books.isBranched && { branched: true as const };
+    const grant = { ...decision.grant, tenantId: tenant.id, ...branched };
+    if (ask.wish === undefined || rule.leaseTtlMs === 0 || grant.verdict === "elsewhere") return grant;
+    const forMs = Math.min(mostMs, this.leaseMs(rule, nowMs));
+    const lease = leaseOn(decision, this.#books.epoch, forMs, nowMs);
     // One that is used at once counts from within its own short time.
     const isHeld = decision.tokensUntilMs === 0;
     const usableForMs = Math.min(forMs, lease.endsInMs ?? forMs, isHeld ? forMs : lease.tokensForMs);
@@ -141,6 +155,7 @@ export class Leases {
     if (originKey !== null && originKey.is !== "here") {
       return refuse(NO_ORIGIN_KEY[originKey.is], { generation, refresh }, subscription);
     }
+    if (isBranchable(key, ask.policy) && this.#books.isEntrusted(key.keyId)) return refuse("elsewhere");
     const { grant, tokensUntilMs } = this.#grantTokens(ask, { ...tenant, subscription }, key, rule, nowMs);
     const endsAtMs = Math.min(untilMs ?? NEVER, key.expiresAtMs ?? NEVER);
     const usableForMs = Math.min(grant.usableForMs, endsAtMs - nowMs);
@@ -154,16 +169,19 @@ export class Leases {
     };
   }
 
-  /** What is left of a policy to a key, and what it would have refused in the last window were it not in shadow. */
-  usage(name: PolicyName, tenant: Tenant, key: Key | null, rule: LeaseRule, nowMs: number): PolicyUsage {
+  /** `elsewhere`: what a branch has counted of it. */
+  usage(
+    name: PolicyName,
+    tenant: Tenant,
+    key: Key | null,
+    rule: LeaseRule,
+    nowMs: number,
+    elsewhere?: LedgerUsage,
+  ): PolicyUsage {
     const policy = policyFor(name, rule, tenant.limits, key?.limits ?? {});
     const partition = POLICIES[name].per === "tenant" ? "" : (key?.keyId ?? "");
-    return {
-      quota: this.#ledger.look(policy, partition, nowMs).quota,
-      outstanding: this.#ledger.outstanding(name, partition, nowMs),
-      inShadow: isInShadow(name, tenant, rule),
-      passedInShadow: this.#ledger.passedInShadow(name, partition, nowMs),
-    };
+    const usage = elsewhere ?? this.#ledger.usage(policy, partition, nowMs);
+    return { ...usage, inShadow: isInShadow(name, tenant, rule) };
   }
 
   /** What became of a token that the origin counts. */
@@ -275,6 +293,7 @@ function refusedForMs({ verdict, quota, retryInMs = 0 }: Grant): number {
     case "host_not_allowed":
     case "introspection_required":
     case "moved":
+    case "elsewhere":
       return 0;
     // As it was announced: whoever waits that long is not refused again.
     case "rate_limited":
@@ -295,6 +314,10 @@ function beyondTerms(terms: Terms, tenantId: TenantId, ask: Asked): LeaseRefusal
   const { scope = "*", clientAddress = null, entrance = NOWHERE } = ask;
   return beyond(terms, tenantId, { scope, clientAddress, entrance });
 }
+
+/** Tokens live on answers that age, which are not a branch's to get. */
+export const isBranchable = ({ kind }: Key, policy: PolicyName): boolean =>
+  kind !== "oauth_token" && POLICIES[policy].per === "key";
 
 /** A state that this version does not know, written by a later one before a rollback, admits nobody. */
 function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {

@@ -41,7 +41,8 @@ export interface TokenAnswer {
   readonly quota: Quota;
 }
 
-interface CountedGrant extends Record<string, SqlStorageValue> {
+/** A grant that has not ended yet. */
+export interface CountedGrant extends Record<string, SqlStorageValue> {
   readonly nonce: string;
   readonly policy: PolicyName;
   readonly partition: string;
@@ -49,6 +50,8 @@ interface CountedGrant extends Record<string, SqlStorageValue> {
   readonly usable_until_ms: number;
   readonly counts_until_ms: number;
 }
+
+const GRANT_COLUMNS = "nonce, policy, partition, tokens, usable_until_ms, counts_until_ms";
 
 interface OriginBlock extends Record<string, SqlStorageValue> {
   readonly policy: PolicyName;
@@ -61,6 +64,13 @@ export interface Counted {
   readonly blocks: readonly OriginBlock[];
   /** Latest instant at which any isolate may still decide on it. */
   readonly deadlineMs: number;
+}
+
+/** What of a limit is used and left. */
+export interface LedgerUsage {
+  readonly quota: Quota;
+  readonly outstanding: number;
+  readonly passedInShadow: number;
 }
 
 interface GrantRow extends Record<string, SqlStorageValue> {
@@ -176,11 +186,23 @@ export class Ledger {
     );
   }
 
+  /** What still counts of one policy and partition, for the branch that takes it over. */
+  handOverPart(policy: PolicyName, partition: string, nowMs: number): CountedGrant[] {
+    return this.#sql
+      .exec<CountedGrant>(
+        `SELECT ${GRANT_COLUMNS} FROM grant_log
+         WHERE policy = ? AND partition = ? AND counts_until_ms > ? AND tokens > 0`,
+        policy,
+        partition,
+        nowMs,
+      )
+      .toArray();
+  }
+
   /** All that still counts, for the tenant that takes it over. */
   handOver(nowMs: number): Counted {
     const grants = this.#sql.exec<CountedGrant>(
-      `SELECT nonce, policy, partition, tokens, usable_until_ms, counts_until_ms FROM grant_log
-       WHERE counts_until_ms > ? AND tokens > 0`,
+      `SELECT ${GRANT_COLUMNS} FROM grant_log WHERE counts_until_ms > ? AND tokens > 0`,
       nowMs,
     );
     const blocks = this.#sql.exec<OriginBlock>("SELECT policy, until_ms FROM origin_block");
@@ -189,10 +211,15 @@ export class Ledger {
 
   /** What another tenant has counted counts here too. `keyId`: what shares the limit of a key from now on. */
   takeOver({ grants, blocks, deadlineMs }: Counted, keyId: string): void {
+    this.takeOverGrants(grants, keyId);
+    for (const { policy, until_ms } of blocks) this.block(policy, until_ms);
+    this.extendDeadline(deadlineMs);
+  }
+
+  takeOverGrants(grants: readonly CountedGrant[], keyId: string): void {
     for (const { nonce, policy, partition, tokens, usable_until_ms, counts_until_ms } of grants) {
       this.#sql.exec(
-        `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
-         VALUES (?, ?, ?, ?, ?, ?)
+        `INSERT INTO grant_log (${GRANT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (nonce) DO UPDATE SET counts_until_ms = MIN(counts_until_ms, excluded.counts_until_ms)`,
         nonce,
         policy,
@@ -202,8 +229,6 @@ export class Ledger {
         counts_until_ms,
       );
     }
-    for (const { policy, until_ms } of blocks) this.block(policy, until_ms);
-    this.extendDeadline(deadlineMs);
     // They are read anew, with what has come in.
     this.#windows.clear();
   }
@@ -227,6 +252,14 @@ export class Ledger {
 
   #persistedDeadlineMs(): number {
     return this.#sql.exec<{ until_ms: number }>("SELECT until_ms FROM latest_deadline").one().until_ms;
+  }
+
+  usage(policy: Policy, partition: string, nowMs: number): LedgerUsage {
+    return {
+      quota: this.look(policy, partition, nowMs).quota,
+      outstanding: this.outstanding(policy.name, partition, nowMs),
+      passedInShadow: this.passedInShadow(policy.name, partition, nowMs),
+    };
   }
 
   /** Tokens that isolates hold, and may have used or not. */
@@ -261,8 +294,7 @@ export class Ledger {
     const { name, windowSeconds } = ask.policy;
     const countsUntilMs = usableUntilMs + ask.settleWithinMs + windowSeconds * 1_000 + CLOCK_MARGIN_MS;
     this.#sql.exec(
-      `INSERT INTO grant_log (nonce, policy, partition, tokens, usable_until_ms, counts_until_ms)
-       VALUES (?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO grant_log (${GRANT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)`,
       ask.nonce,
       name,
       ask.partition,

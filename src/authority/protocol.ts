@@ -8,7 +8,11 @@ import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { Terms } from "../entitlement/terms.ts";
 import type { PolicyName, Quota } from "../quota/policy.ts";
+import type { BranchName } from "./branch-name.ts";
 import type { CredentialRecord } from "./credential-record.ts";
+import type { CountedGrant } from "./ledger.ts";
+import type { OriginKey } from "./origin-key.ts";
+import type { Key, LastUse, Tenant } from "./registry.ts";
 import type { TenantId } from "./tenant-id.ts";
 
 export const PROTOCOL_VERSION = 1;
@@ -38,6 +42,8 @@ export interface LeaseAsk {
   readonly scope?: Scope;
   /** Where it came in; null where that is not asked about. An isolate of an earlier version does not say. */
   readonly entrance?: Entrance | null;
+  /** Whoever asks can be sent to a branch. An isolate of an earlier version does not say. */
+  readonly canBranch?: true;
   /** Tokens wished for; an isolate that says so can hold a lease. Without it, one request is decided. */
   readonly wish?: number;
   /** Grants of which nothing will be used any more. */
@@ -81,7 +87,9 @@ export type Verdict =
   /** No sealing key that is configured opens the tenant's Postiz key. */
   | "origin_key_unreadable"
   /** The credential has been linked: it is `tenantId`'s from now on. */
-  | "moved";
+  | "moved"
+  /** A branch counts its requests; or, where a branch says it, the tenant's own object does. */
+  | "elsewhere";
 
 /** Of these the credential itself is not to blame. */
 const BLAMELESS: ReadonlySet<Verdict> = new Set<Verdict>([
@@ -125,6 +133,8 @@ export interface Grant {
   readonly tenantId?: TenantId;
   /** On `granted`, for a gateway key: what it is swapped for on the way to the origin. */
   readonly originKey?: string;
+  /** The tenant has branches: its keys' requests are to be asked about there. */
+  readonly branched?: true;
 }
 
 /** Durations are milliseconds after the ask. */
@@ -217,7 +227,41 @@ const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
   "origin_key_missing",
   "origin_key_unreadable",
   "moved",
+  "elsewhere",
 ]);
+
+/** What a branch asks of its tenant's authority. */
+export interface TrustAsk {
+  readonly v: typeof PROTOCOL_VERSION;
+  readonly branch: BranchName;
+  /** SHA-256 hex of a credential whose requests it is to count; null to go on with those that it has. */
+  readonly digest: string | null;
+  /** For how long (ms) it wishes to decide. */
+  readonly wishForMs: number;
+  /** What it has let in meanwhile. */
+  readonly uses: readonly (LastUse & { readonly digest: string })[];
+}
+
+/** For how long (ms) after its ask a branch may decide, and on what. */
+export interface Trust {
+  readonly v: typeof PROTOCOL_VERSION;
+  readonly epoch: string;
+  readonly forMs: number;
+  readonly tenant: Tenant;
+  /** What its gateway keys are swapped for. */
+  readonly originKey: OriginKey;
+  /** Null where the tenant's own object decides, or none was asked for. */
+  readonly entrusted: Entrusted | null;
+}
+
+/** A credential whose requests a branch counts. */
+export interface Entrusted {
+  readonly key: Key;
+  /** Of the introspection. */
+  readonly generation: number;
+  /** What still counts of what was granted elsewhere. */
+  readonly counted: readonly CountedGrant[];
+}
 
 /** A token that the origin counts has been used: its response head is here. */
 export interface Settlement {

@@ -112,6 +112,8 @@ export class Registry {
   #tenant: Tenant | null = null;
   readonly #keys = new LRUCache<string, Key>({ max: MAX_REMEMBERED_KEYS });
   readonly #lastUseWritten = new LRUCache<string, number>({ max: MAX_REMEMBERED_KEYS });
+  #entrusted: Set<string> | null = null;
+  #isBranched: boolean | null = null;
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -146,6 +148,37 @@ export class Registry {
     this.#tenant = null;
     this.#keys.clear();
     this.#lastUseWritten.clear();
+    this.#entrusted = null;
+    this.#isBranched = null;
+  }
+
+  /** Whether branches are to count the requests of its keys, as soon as they ask for them. */
+  get isBranched(): boolean {
+    this.#isBranched ??= this.#sql.exec("SELECT 1 FROM branched").toArray().length > 0;
+    return this.#isBranched;
+  }
+
+  branchOut(nowMs: number): void {
+    this.#isBranched = null;
+    this.#sql.exec("INSERT INTO branched (at_ms) VALUES (?)", nowMs);
+  }
+
+  /** Whether a branch counts the key's requests. */
+  isEntrusted(keyId: string): boolean {
+    if (!this.isBranched) return false;
+    this.#entrusted ??= new Set(
+      this.#sql
+        .exec<{ key_id: string }>("SELECT key_id FROM entrusted")
+        .toArray()
+        .map((row) => row.key_id),
+    );
+    return this.#entrusted.has(keyId);
+  }
+
+  /** For good. */
+  entrust(keyId: string): void {
+    this.#entrusted?.add(keyId);
+    this.#sql.exec("INSERT INTO entrusted (key_id) VALUES (?)", keyId);
   }
 
   #readTenant(): Tenant | null {
@@ -356,7 +389,8 @@ export function newKey(digest: string, keyId: string, nowMs: number): Key {
   };
 }
 
-export function recordOf(tenantId: TenantId, key: Key): CredentialRecord {
+export function recordOf(tenantId: TenantId, key: Key, isEntrusted: boolean): CredentialRecord {
   const { keyId, kind, state, generation } = key;
-  return { v: RECORD_VERSION, tenantId, keyId, kind, state, generation };
+  const branched = isEntrusted && kind !== "oauth_token" && { branched: true as const };
+  return { v: RECORD_VERSION, tenantId, keyId, kind, state, generation, ...branched };
 }

@@ -132,6 +132,9 @@ export const AUTHORITY_MIGRATIONS: readonly string[] = [
    CREATE TRIGGER key_dropped AFTER DELETE ON key BEGIN UPDATE epoch SET changes = changes + 1; END;`,
   `-- It was read once a minute and written with every grant, each time a row that is paid for.
    DROP INDEX grant_log_counts_until;`,
+  `-- When the tenant was busy enough for branches: one row, or none. And the keys whose requests they count.
+   CREATE TABLE branched (at_ms INTEGER NOT NULL);
+   CREATE TABLE entrusted (key_id TEXT PRIMARY KEY) WITHOUT ROWID;`,
 ];
 
 export function migrate(storage: DurableObjectStorage, migrations: readonly string[]): void {

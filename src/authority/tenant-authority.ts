@@ -10,7 +10,7 @@ import type { Scope } from "../entitlement/scopes.ts";
 import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
 import { mintGatewayKey } from "../gateway-key/format.ts";
-import type { LimitOverrides } from "../quota/policy.ts";
+import type { LimitOverrides, Policy } from "../quota/policy.ts";
 import {
   Administration,
   cannot,
@@ -21,6 +21,9 @@ import {
   type TenantPatch,
 } from "./administration.ts";
 import { Audit, type By, type NumberedEntry } from "./audit.ts";
+import { Branch } from "./branch.ts";
+import type { BranchName } from "./branch-name.ts";
+import { Branches, type Elsewhere } from "./branches.ts";
 import { claim, confirm, DirectoryUnavailable, directoryMirror } from "./claims.ts";
 import { authorityOf } from "./find-authority.ts";
 import { hostKey, isHostKey, nameIn } from "./host-names.ts";
@@ -30,7 +33,7 @@ import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
 import { Leases } from "./leases.ts";
-import { Ledger } from "./ledger.ts";
+import { Ledger, type LedgerUsage } from "./ledger.ts";
 import { type Handing, Linking, type Want } from "./linking.ts";
 import { OriginKeys } from "./origin-key.ts";
 import { Outbox } from "./outbox.ts";
@@ -42,6 +45,8 @@ import {
   readTestimony,
   type Settlement,
   type Testimony,
+  type Trust,
+  type TrustAsk,
 } from "./protocol.ts";
 import { type Key, newKey, newTenant, Registry } from "./registry.ts";
 import { AUTHORITY_MIGRATIONS, migrate } from "./schema.ts";
@@ -85,6 +90,9 @@ export class TenantAuthority extends DurableObject<Env> {
   readonly #registry: Registry;
   readonly #ledger: Ledger;
   readonly #leases: Leases;
+  readonly #branches: Branches;
+  /** What this object is where it is another one's branch. */
+  readonly #branch: Branch;
   readonly #introspections: Introspections;
   readonly #outbox: Outbox;
   readonly #introspectionOutbox: Outbox;
@@ -112,6 +120,15 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#leases = new Leases(this.#registry, this.#ledger, this.#introspections, this.#originKeys);
     this.#outbox = new Outbox(ctx.storage, "outbox", env.CREDENTIALS, steadyNowMs);
     this.#ring = new KeyRing(this.#registry, this.#outbox);
+    this.#branches = new Branches(
+      env,
+      this.#registry,
+      this.#ledger,
+      this.#introspections,
+      this.#originKeys,
+      this.#ring,
+    );
+    this.#branch = new Branch(env, this.#ledger);
     this.#introspectionOutbox = new Outbox(
       ctx.storage,
       "introspection_outbox",
@@ -156,25 +173,48 @@ export class TenantAuthority extends DurableObject<Env> {
   ping(): void {}
 
   /** Decides one request. */
-  lease(ask: LeaseAsk): Grant {
-    return this.#leases.lease(ask, this.#config(), steadyNowMs());
+  lease(ask: LeaseAsk): Grant | Promise<Grant> {
+    const nowMs = steadyNowMs();
+    const grant = this.#leases.lease(ask, this.#config(), nowMs);
+    if (this.#leases.isBusy(nowMs)) this.#branches.open(this.#config(), nowMs);
+    const elsewhere = ask.canBranch === true ? null : elsewhereIn(grant);
+    return elsewhere === null ? grant : this.#branches.lease(elsewhere, ask);
   }
 
   /** An answer for each ask, in their order; null where there is none. */
-  leaseAll(asks: readonly LeaseAsk[]): readonly (Grant | null)[] {
-    return asks.map((ask) => {
-      try {
-        return this.lease(ask);
-      } catch (error) {
-        console.error(JSON.stringify({ event: "lease_failed", error: String(error) }));
-        return null;
-      }
-    });
+  leaseAll(asks: readonly LeaseAsk[]): Promise<readonly (Grant | null)[]> {
+    return answersTo(asks, (ask) => this.lease(ask));
   }
 
   /** What a lease would answer, and nothing counted. */
-  look(ask: Omit<LeaseAsk, "nonce">): Grant {
-    return this.#leases.look(ask, this.#config(), steadyNowMs());
+  look(ask: Omit<LeaseAsk, "nonce">): Grant | Promise<Grant> {
+    const grant = this.#leases.look(ask, this.#config(), steadyNowMs());
+    const elsewhere = elsewhereIn(grant);
+    return elsewhere === null ? grant : this.#branches.look(elsewhere, ask);
+  }
+
+  /** What the branch that asks may decide on; null where there is nothing to entrust. */
+  entrust(ask: TrustAsk): Promise<Trust | null> {
+    return this.#commit(() => this.#branches.entrust(ask, this.#config(), steadyNowMs()));
+  }
+
+  /** As a branch of another object: `name` says of which, and is the name of this one. */
+  leaseAtBranch(name: BranchName, ask: LeaseAsk): Promise<Grant> {
+    return this.#branch.lease(name, ask, this.#config());
+  }
+
+  leaseAllAtBranch(name: BranchName, asks: readonly LeaseAsk[]): Promise<readonly (Grant | null)[]> {
+    return answersTo(asks, (ask) => this.leaseAtBranch(name, ask));
+  }
+
+  lookAtBranch(name: BranchName, ask: Omit<LeaseAsk, "nonce">): Promise<Grant> {
+    return this.#branch.look(name, ask, this.#config());
+  }
+
+  /** In the order in which it was asked. */
+  usageAtBranch(asked: readonly { readonly keyId: string; readonly policy: Policy }[]): LedgerUsage[] {
+    const nowMs = steadyNowMs();
+    return asked.map(({ keyId, policy }) => this.#ledger.usage(policy, keyId, nowMs));
   }
 
   /** Whether the tenant has this host name; or this credential, in whatever state, or has had it. `name`: as in the directory. */
@@ -481,8 +521,10 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 
   /** What is left of the limits; `digest`: of one key only. */
-  usage(digest: string | null): Outcome<Usage> {
-    return this.#administration.usage(digest, this.#config(), this.#leases, steadyNowMs());
+  async usage(digest: string | null): Promise<Outcome<Usage>> {
+    const rule = this.#config();
+    const elsewhere = await this.#branches.usage(this.#administration.usedKeys(digest), rule);
+    return this.#administration.usage(digest, rule, this.#leases, elsewhere, steadyNowMs());
   }
 
   /** What the holder of a key may know of its tenant. */
@@ -645,6 +687,26 @@ export class TenantAuthority extends DurableObject<Env> {
     this.#configuration = result.config;
     return result.config;
   }
+}
+
+/** Of whom a branch is to be asked; null where the answer is final. */
+function elsewhereIn({ verdict, tenantId, keyId }: Grant): Elsewhere | null {
+  return verdict === "elsewhere" && tenantId !== undefined ? { tenantId, keyId } : null;
+}
+
+function answersTo(
+  asks: readonly LeaseAsk[],
+  answer: (ask: LeaseAsk) => Grant | Promise<Grant>,
+): Promise<readonly (Grant | null)[]> {
+  const answers = asks.map(async (ask) => {
+    try {
+      return await answer(ask);
+    } catch (error) {
+      console.error(JSON.stringify({ event: "lease_failed", error: String(error) }));
+      return null;
+    }
+  });
+  return Promise.all(answers);
 }
 
 function unavailable(error: unknown): Failure {

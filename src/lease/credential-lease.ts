@@ -95,6 +95,11 @@ export class CredentialLease {
     return granted.grant;
   }
 
+  /** Id of the key, as far as anybody has said. */
+  get keyId(): string | undefined {
+    return this.#granted?.grant.keyId ?? this.claim.branchedKeyId;
+  }
+
   /** About how many bytes it takes, without its credential. */
   get bytes(): number {
     const { allowedNetworks = [], allowedHosts = [] } = this.#granted?.terms ?? {};
@@ -102,7 +107,7 @@ export class CredentialLease {
   }
 
   isRenewalDue(tenant: TenantLease, nowMs: number): boolean {
-    if (tenant.isBeingRenewed(nowMs) || tenant.isSilent(nowMs)) return false;
+    if (tenant.isBeingRenewed(nowMs)) return false;
     if (tenant.isRenewalDue(nowMs)) return true;
     const granted = this.#granted;
     // What was answered a moment ago would be answered again.

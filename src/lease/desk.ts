@@ -3,6 +3,7 @@
  * ask a credential at a time; whoever comes meanwhile waits for it, for no longer than an ask may take.
  */
 import { LRUCache } from "lru-cache";
+import { type BranchName, branchOf, isBranch } from "../authority/branch-name.ts";
 import type { CredentialClaim } from "../authority/claim.ts";
 import type { AuthorityClient } from "../authority/client.ts";
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
@@ -11,13 +12,16 @@ import type { TenantId } from "../authority/tenant-id.ts";
 import type { SteadyClock } from "../clock.ts";
 import type { Credential } from "../credential/credential.ts";
 import type { SubscriptionRule } from "../entitlement/subscription.ts";
-import { POLICIES } from "../quota/policy.ts";
+import { POLICIES, type PolicyName } from "../quota/policy.ts";
 import { within } from "../timeout.ts";
 import { CredentialLease, FIRST_WISH, type Question } from "./credential-lease.ts";
 import { TenantLease } from "./tenant-lease.ts";
 
 /** What a lease is held of: whose authority to ask, and about which credential. The tenant may not be known yet. */
 export type Holding = Omit<CredentialClaim, "tenantId"> & { readonly tenantId: TenantId | null };
+
+/** Of an authority, or of one of its branches. */
+type Name = Tag | BranchName;
 
 /** What an ask says beside the question. */
 export type Occasion = Pick<LeaseAsk, "nonce" | "settleWithinMs"> & { readonly country: string };
@@ -38,8 +42,8 @@ export interface Decided {
 const MAX_CREDENTIALS = 12_000;
 const MAX_BYTES = 24_000_000;
 const MAX_TENANTS = 12_000;
-/** An authority that has not answered is not asked by everybody again at once. */
-const SILENT_MS = 1_000;
+/** An authority, or a branch, that has not answered is not asked by everybody again at once. */
+const SILENT = { max: 12_000, ttl: 1_000, ttlResolution: 0 };
 /** What is wished for is meant to last that long. */
 const WISH_FOR_MS = 5_000;
 
@@ -59,6 +63,7 @@ export class LeaseDesk {
     sizeCalculation: ({ bytes }, secret) => bytes + 2 * secret.length,
   });
   readonly #tenants = new LRUCache<Tag, TenantLease>({ max: MAX_TENANTS });
+  readonly #silent = new LRUCache<Name, true>(SILENT);
   readonly #asking = new Map<string, Asking>();
   #timesSetBack = 0;
 
@@ -84,8 +89,9 @@ export class LeaseDesk {
   }
 
   /** Whether it is time to ask for what comes after the lease in hand. */
-  isRenewalDue(lease: CredentialLease): boolean {
-    return lease.isRenewalDue(this.#tenant(lease.claim.tag), this.#nowMs());
+  isRenewalDue(credential: Credential, lease: CredentialLease): boolean {
+    if (!lease.isRenewalDue(this.#tenant(lease.claim.tag), this.#nowMs())) return false;
+    return !this.#silent.has(this.#whomToAsk(credential, lease.claim, "api", lease));
   }
 
   /** Null where nobody could decide. */
@@ -115,8 +121,8 @@ export class LeaseDesk {
         break;
     }
     const known = this.recall(credential);
-    const goesOn = known && this.#tenant(holding.tag).isSilent(this.#nowMs());
-    const degraded = goesOn ? this.#degraded(known, question) : null;
+    const isSilent = this.#silent.has(this.#whomToAsk(credential, holding, question.policy, known));
+    const degraded = known && isSilent ? this.#degraded(known, question) : null;
     if (degraded !== null) return degraded;
     const grant = await this.#askFor(credential, holding, question, occasion, known);
     if (grant !== null) return { grant, degraded: false, claim: null };
@@ -163,25 +169,33 @@ export class LeaseDesk {
     wish: number,
     inBackground = false,
   ): Promise<Grant | null> {
-    const { tag, digest, tenantId } = holding;
+    const { tenantId, tag, digest } = holding;
     const askedAtMs = this.#nowMs();
     const known = this.recall(credential);
-    const done = known?.takeDone(askedAtMs) ?? [];
-    const answered = this.#authority.lease(tag, { ...question, ...occasion, tenantId, digest, wish, done });
+    const name = this.#whomToAsk(credential, holding, question.policy, known);
+    // What a branch has granted is none of its authority's business.
+    const isAboutOthers = POLICIES[question.policy].per === "tenant" && this.#tenant(tag).isBranched;
+    const done = isAboutOthers ? [] : (known?.takeDone(askedAtMs) ?? []);
+    const ask = { ...question, ...occasion, tenantId, digest, wish, done };
+    const answered = this.#authority.lease(name, ask).then((grant) => {
+      return grant?.verdict === "elsewhere" ? this.#askElsewhere(name, tag, grant, ask, askedAtMs) : grant;
+    });
     const asking = { answered, begunAtMs: askedAtMs };
     if (!POLICIES[question.policy].countedByOrigin) this.#asking.set(credential.secret, asking);
     const grant = await answered;
     if (this.#asking.get(credential.secret) === asking) this.#asking.delete(credential.secret);
     if (grant === null) {
       known?.tellAgain(done);
-      this.#tenant(tag).beSilent(this.#nowMs() + SILENT_MS);
+      this.#silent.set(name, true);
       return null;
     }
+    this.#silent.delete(name);
+    if (grant.branched === true) this.#tenant(tag).isBranched = true;
     const owner = tenantId ?? grant.tenantId;
     if (grant.lease === undefined || owner === undefined) return grant;
     const nowMs = this.#nowMs();
     this.#tenant(tag).extend(grant.lease.epoch, askedAtMs, grant.lease.forMs);
-    const lease = this.#leaseOf(credential, { tenantId: owner, tag, digest });
+    const lease = this.#leaseOf(credential, { ...holding, tenantId: owner });
     const isForMany = lease.learn(grant, question.policy, occasion.nonce, askedAtMs, nowMs);
     // Also one that is known: its size may be another one now.
     this.#credentials.set(credential.secret, lease);
@@ -192,6 +206,33 @@ export class LeaseDesk {
     if (own === null && !isForMany) return grant;
     // Whoever asked is appointed, not whoever is let in on the same lease.
     return own !== null && grant.refresh === true ? { ...own, refresh: true } : own;
+  }
+
+  /** The tenant's own object, or the branch that counts the key's requests. */
+  #whomToAsk(
+    { kind }: Credential,
+    { tag, branchedKeyId }: Pick<Holding, "tag" | "branchedKeyId">,
+    policy: PolicyName,
+    known: CredentialLease | undefined,
+  ): Name {
+    if (kind === "oauth_token" || POLICIES[policy].per === "tenant") return tag;
+    const keyId = branchedKeyId ?? (this.#tenant(tag).isBranched ? known?.keyId : undefined);
+    return keyId === undefined ? tag : branchOf(tag, keyId);
+  }
+
+  /** In what is left of the ask's time. Null where they send each other the ask. */
+  async #askElsewhere(
+    asked: Name,
+    tag: Tag,
+    { keyId }: Grant,
+    ask: Omit<LeaseAsk, "v">,
+    askedAtMs: number,
+  ): Promise<Grant | null> {
+    this.#tenant(tag).isBranched = true;
+    const leftMs = this.#rule.authorityTimeoutMs - (this.#nowMs() - askedAtMs);
+    const other = isBranch(asked) ? tag : branchOf(tag, keyId);
+    const grant = await this.#authority.lease(other, ask, Math.max(0, leftMs));
+    return grant?.verdict === "elsewhere" ? null : grant;
   }
 
   #degraded(lease: CredentialLease, question: Question): Decided | null {

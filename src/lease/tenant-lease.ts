@@ -13,13 +13,13 @@ export class TenantLease {
   #untilMs = 0;
   #renewAtMs = 0;
   #beingRenewedUntilMs = 0;
-  #silentUntilMs = 0;
+  /** Its keys are to be asked about at branches of its authority. */
+  isBranched = false;
 
   /** `forMs` counts from before the question: the bound of a revocation rests on that. */
   extend(epoch: string, askedAtMs: number, forMs: number): void {
     const untilMs = askedAtMs + forMs;
     this.#beingRenewedUntilMs = 0;
-    this.#silentUntilMs = 0;
     if (epoch === this.#epoch && untilMs <= this.#untilMs) return;
     this.#epoch = epoch;
     this.#untilMs = untilMs;
@@ -47,14 +47,5 @@ export class TenantLease {
   /** Somebody is asking. */
   beRenewed(untilMs: number): void {
     this.#beingRenewedUntilMs = untilMs;
-  }
-
-  /** Whether the authority has not answered a moment ago: it is not asked by everybody again at once. */
-  isSilent(nowMs: number): boolean {
-    return nowMs < this.#silentUntilMs;
-  }
-
-  beSilent(untilMs: number): void {
-    this.#silentUntilMs = untilMs;
   }
 }

@@ -39,7 +39,7 @@ export function authenticate(
   const grant = leases.answer(lease, question);
   if (grant === null) return authenticateAfresh(credential, demand, using);
   demand.onDecision("lease");
-  if (leases.isRenewalDue(lease)) {
+  if (leases.isRenewalDue(credential, lease)) {
     demand.waitUntil(renew(credential, lease, question, demand, using));
   }
   return conclude(credential, lease.claim, { grant, degraded: false }, using);
@@ -189,6 +189,7 @@ export function keyRefusal(
     case "origin_key_unreadable":
       return deny("config_invalid", "SEALING_KEY does not open the tenant's Postiz key", more);
     case "moved":
+    case "elsewhere":
       return deny("authority_unavailable", "The credential is being handed over", {
         ...more,
         retryAfterSeconds: 1,

@@ -99,7 +99,11 @@ export class CredentialIndex {
       const more = { owner: { tenantId, keyId }, aboutToken: credential.kind === "oauth_token" };
       return this.refuse(credential, deny("key_revoked", "This credential was revoked", more));
     }
-    return pass(this.remember(credential, claimFor(tenantId, digest)));
+    const claim = {
+      ...claimFor(tenantId, digest),
+      ...(record.branched === true && { branchedKeyId: keyId }),
+    };
+    return pass(this.remember(credential, claim));
   }
 }
 

@@ -1,4 +1,6 @@
 /** Tenant acme on a lease: what the tests of leases play with. */
+import { type BranchName, branchOf } from "../../src/authority/branch-name.ts";
+import { tagOf } from "../../src/authority/tag.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
 import type { Deps } from "../../src/deps.ts";
@@ -27,6 +29,17 @@ export async function acme(vars: Record<string, string> = {}, apiPerMinute = 600
   await world.pass(1);
   return world;
 }
+
+/** Asks so often that the tenant's authority opens branches, and for nothing that it would count. */
+export async function makeBusy(world: World, asks = 250): Promise<void> {
+  const digest = digestOf(KEY.secret);
+  const about = { v: 1, tenantId: ACME, digest, policy: "api", settleWithinMs: 0, wish: 0 } as const;
+  for (let i = 0; i < asks; i++)
+    await world.authority(ACME).lease({ ...about, nonce: `busy ${i}`, canBranch: true });
+}
+
+/** Of the branch that counts a key's requests. */
+export const branchOfKey = (i: number): BranchName => branchOf(tagOf(ACME), `k${i}`);
 
 export interface Outcome {
   readonly is: string;

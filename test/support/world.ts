@@ -128,7 +128,16 @@ export class World {
 
   /** The object leaves memory; what it has stored stays. */
   evict(tenantId: string): void {
-    const entry = this.#authorities.get(tagOf(tenantIdOf(tenantId)));
+    this.evictNamed(tagOf(tenantIdOf(tenantId)));
+  }
+
+  /** `name`: as its binding knows it. */
+  named(name: string): TenantAuthority {
+    return this.#object(name).object;
+  }
+
+  evictNamed(name: string): void {
+    const entry = this.#authorities.get(name);
     if (entry !== undefined) entry.object = this.#awake(entry.storage);
   }
 

@@ -76,13 +76,13 @@ describe("rotating SEALING_KEY", () => {
   it("opens what the previous key sealed, and seals it anew when it is used: then the previous may go", async () => {
     await acme();
     const secret = await issue(OLD);
-    expect(authority(NEW).lease(ask(secret)).verdict).toBe("origin_key_unreadable");
+    expect((await authority(NEW).lease(ask(secret))).verdict).toBe("origin_key_unreadable");
     expect(authority(ROTATED).lease(ask(secret))).toMatchObject({
       verdict: "granted",
       originKey: "postiz-key",
     });
     expect(authority(NEW).lease(ask(secret))).toMatchObject({ verdict: "granted", originKey: "postiz-key" });
-    expect(authority(OLD).lease(ask(secret)).verdict).toBe("origin_key_unreadable");
+    expect((await authority(OLD).lease(ask(secret))).verdict).toBe("origin_key_unreadable");
   });
 
   it("an idle tenant is moved by asking for it, again and again without harm", async () => {
@@ -109,7 +109,7 @@ describe("rotating KEY_MAC_SECRET", () => {
       const key = readGatewayKey(secret);
       const macSecrets = { current: ROTATED.KEY_MAC_SECRET, previous: ROTATED.KEY_MAC_SECRET_PREVIOUS };
       expect(key && authenticityOf(key, macSecrets)).toBe("genuine");
-      expect(authority(ROTATED).lease(ask(secret)).verdict).toBe("granted");
+      expect((await authority(ROTATED).lease(ask(secret))).verdict).toBe("granted");
     }
   });
 });
@@ -120,10 +120,11 @@ describe("a lease of a gateway key", () => {
     const narrow = await authority(OLD).issueKey({ ...WISH, scopes: ["read"] }, null, "tests");
     const secret = (narrow.ok && narrow.value.secret) || "";
     const { scope: _, ...silent } = ask(secret);
-    expect(authority(OLD).lease(silent).verdict).toBe("scope_insufficient");
+    expect((await authority(OLD).lease(silent)).verdict).toBe("scope_insufficient");
     await authority(OLD).putKey({ digest: digestOf("plain"), keyId: "plain" });
     expect(
-      authority(OLD).lease({ ...silent, tenantId: tenantIdOf("acme"), digest: digestOf("plain") }).verdict,
+      (await authority(OLD).lease({ ...silent, tenantId: tenantIdOf("acme"), digest: digestOf("plain") }))
+        .verdict,
     ).toBe("granted");
   });
 
@@ -134,10 +135,12 @@ describe("a lease of a gateway key", () => {
     const secret = (issued.ok && issued.value.secret) || "";
     const object = authority(OLD);
     const inside = { clientAddress: "192.0.2.1" };
-    expect(object.lease(ask(secret, { ...inside, scope: "posts:write" })).verdict).toBe("scope_insufficient");
-    expect(object.lease(ask(secret)).verdict).toBe("network_not_allowed");
-    expect(object.lease(ask(secret, inside)).verdict).toBe("granted");
-    expect(object.lease(ask(secret, inside)).verdict).toBe("rate_limited");
+    expect((await object.lease(ask(secret, { ...inside, scope: "posts:write" }))).verdict).toBe(
+      "scope_insufficient",
+    );
+    expect((await object.lease(ask(secret))).verdict).toBe("network_not_allowed");
+    expect((await object.lease(ask(secret, inside))).verdict).toBe("granted");
+    expect((await object.lease(ask(secret, inside))).verdict).toBe("rate_limited");
   });
 
   it("ends no later than the key does", async () => {
@@ -145,7 +148,7 @@ describe("a lease of a gateway key", () => {
     const nowMs = Date.now();
     const issued = await authority(OLD).issueKey({ ...WISH, expiresAtMs: nowMs + 400 }, null, "tests");
     const secret = (issued.ok && issued.value.secret) || "";
-    expect(authority(OLD).lease(ask(secret)).usableForMs).toBeLessThanOrEqual(400);
+    expect((await authority(OLD).lease(ask(secret))).usableForMs).toBeLessThanOrEqual(400);
   });
 });
 
@@ -155,7 +158,7 @@ describe("a deleted tenant", () => {
     const secret = await issue(OLD);
     await authority(OLD).deleteTenant(null, "tests");
     const object = authority(OLD);
-    expect(object.lease(ask(secret)).verdict).toBe("key_revoked");
+    expect((await object.lease(ask(secret))).verdict).toBe("key_revoked");
     await expect(object.putTenant({ id: tenantIdOf("acme"), name: "Acme" })).rejects.toThrow("was deleted");
     await expect(object.putKey({ digest: digestOf("late"), keyId: "late" })).rejects.toThrow();
     const nowMs = Date.now();
@@ -175,7 +178,8 @@ describe("a deleted tenant", () => {
       ...yes,
     } as const;
     expect((await object.testify(told)).counts).toBe(false);
-    for (const each of ["late", "learnt"]) expect(object.lease(ask(each)).verdict).toBe("key_revoked");
+    for (const each of ["late", "learnt"])
+      expect((await object.lease(ask(each))).verdict).toBe("key_revoked");
     expect((await object.issueKey(WISH, null, "tests")).ok).toBe(false);
   });
 });
@@ -210,7 +214,7 @@ describe("a directory that does not confirm", () => {
       throw new TypeError("confirm is not a function");
     });
     const secret = await issue(OLD);
-    expect(authority(OLD).lease(ask(secret)).verdict).toBe("granted");
+    expect((await authority(OLD).lease(ask(secret))).verdict).toBe("granted");
   });
 });
 
@@ -223,7 +227,8 @@ describe("a key with a predecessor", () => {
     const second = ("secret" in rotated && rotated.secret) || "";
     await authority(OLD).changeKey(id, { expiresAtMs: 1 }, null, "tests");
     const object = authority(OLD);
-    for (const secret of [first, second]) expect(object.lease(ask(secret)).verdict).toBe("key_expired");
+    for (const secret of [first, second])
+      expect((await object.lease(ask(secret))).verdict).toBe("key_expired");
   });
 
   it("that is changed writes nothing about those that were revoked before", async () => {
@@ -243,8 +248,8 @@ describe("a key with a predecessor", () => {
     await authority(OLD).changeKey("k", { apiPerMinute: 5 }, null, "tests");
     const object = authority(OLD);
     const posts = { tenantId: tenantIdOf("acme"), digest: digestOf("k"), policy: "posts" } as const;
-    expect(object.lease(ask("k", posts)).verdict).toBe("granted");
-    expect(object.lease(ask("k", posts)).verdict).toBe("rate_limited");
+    expect((await object.lease(ask("k", posts))).verdict).toBe("granted");
+    expect((await object.lease(ask("k", posts))).verdict).toBe("rate_limited");
   });
 });
 
@@ -267,7 +272,7 @@ describe("a credential that another tenant has claimed meanwhile", () => {
     await acme();
     vi.spyOn(directory, "confirm").mockReturnValue(false);
     const secret = await issue(OLD);
-    expect(authority(OLD).lease(ask(secret)).verdict).toBe("key_unknown");
+    expect((await authority(OLD).lease(ask(secret))).verdict).toBe("key_unknown");
     // Neither a record nor a tombstone of this tenant's may be written over the other's.
     expect(storage.sql.exec("SELECT digest FROM outbox").toArray()).toEqual([]);
   });

@@ -168,7 +168,7 @@ describe("asking the authority", () => {
   it("sends the ask, in the protocol's version, to the object of that name", async () => {
     const { client, asks, names } = authorityOf([async () => grant]);
     expect(await client.lease(TAG, ask)).toBe(grant);
-    expect(asks).toEqual([{ v: 1, ...ask }]);
+    expect(asks).toEqual([{ v: 1, ...ask, canBranch: true }]);
     expect(names).toEqual([TAG]);
   });
 

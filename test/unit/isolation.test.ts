@@ -145,10 +145,10 @@ class Stage {
     const all = {
       tenant: authority.tenant(),
       keys: authority.keys("", 100),
-      usage: authority.usage(null),
+      usage: await authority.usage(null),
       audit: authority.audit(Number.MAX_SAFE_INTEGER, 100),
       exported: authority.imported("", 100),
-      verdicts: [gatewayKey, apiKey].map((secret) => look(digestOf(secret))),
+      verdicts: await Promise.all([gatewayKey, apiKey].map((secret) => look(digestOf(secret)))),
       records: [gatewayKey, apiKey].map((secret) => this.world.credentials.stored.get(digestOf(secret))),
       owners: [gatewayKey, apiKey].map((secret) => this.world.ownerOf(digestOf(secret))),
     };

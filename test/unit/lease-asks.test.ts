@@ -146,7 +146,7 @@ describe("what a tenant's authority is asked by one isolate", () => {
       } as const;
     };
     const odd = { ...about(1), policy: "no policy" } as unknown as ReturnType<typeof about>;
-    const [first, second, third] = world.authority(ACME).leaseAll([about(0), odd, about(1)]);
+    const [first, second, third] = await world.authority(ACME).leaseAll([about(0), odd, about(1)]);
     expect([first?.verdict, second, third?.verdict]).toEqual(["granted", null, "granted"]);
   });
 
@@ -200,7 +200,7 @@ describe("what the authority answers", () => {
     const grant = await said(world, { wish: 0 });
     expect(grant).toMatchObject({ verdict: "granted", tokens: 0, usableForMs: LEASE_MS });
     expect(grant.quota?.remaining).toBe(600);
-    const usage = world.authority(ACME).usage(null);
+    const usage = await world.authority(ACME).usage(null);
     expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ outstanding: 0 });
   });
 
@@ -270,8 +270,8 @@ describe("what the authority answers", () => {
   it("where it refuses is no use of the key, and nothing that a change has to wait for where it knows no key", async () => {
     const world = await acme();
     const authority = world.authority(ACME);
-    const lastUsedAt = () => {
-      const usage = authority.usage(null);
+    const lastUsedAt = async () => {
+      const usage = await authority.usage(null);
       return usage.ok && usage.value.keys[0]?.lastUsedAt;
     };
     await said(world, { digest: digestOf("nobody's") });
@@ -279,10 +279,10 @@ describe("what the authority answers", () => {
     expect(changed).toMatchObject({ effectiveBy: new Date().toISOString() });
     expect(changed).not.toHaveProperty("degradedUntil");
     await said(world);
-    expect(lastUsedAt()).toBeNull();
+    expect(await lastUsedAt()).toBeNull();
     await authority.enableKey("k0", true, "tests");
     await said(world);
-    expect(lastUsedAt()).toBe(new Date().toISOString());
+    expect(await lastUsedAt()).toBe(new Date().toISOString());
   });
 
   it("is that the key is unknown where there is no tenant yet, whoever is asked for", async () => {
@@ -298,7 +298,7 @@ describe("what the authority answers", () => {
     await said(world, { ...post, nonce: "post 1" });
     // Of the tenant, also where one key is asked about.
     for (const digest of [null, digestOf(KEY.secret)]) {
-      const usage = world.authority(ACME).usage(digest);
+      const usage = await world.authority(ACME).usage(digest);
       expect(usage.ok && usage.value.posts).toMatchObject({ remaining: 29, outstanding: 1 });
     }
     await world.authority(ACME).settle({ nonce: "post 1" });

@@ -79,16 +79,13 @@ describe("a tenant's lease", () => {
     expect([lease.isRenewalDue(at(3) - 1), lease.isRenewalDue(at(3))]).toEqual([false, true]);
   });
 
-  it("is being renewed, and its authority silent, until the instant said, or an answer", () => {
+  it("is being renewed until the instant said, or an answer", () => {
     const lease = new TenantLease();
     lease.beRenewed(at(1));
-    lease.beSilent(at(2));
     expect([lease.isBeingRenewed(at(1) - 1), lease.isBeingRenewed(at(1))]).toEqual([true, false]);
-    expect([lease.isSilent(at(2) - 1), lease.isSilent(at(2))]).toEqual([true, false]);
     lease.beRenewed(at(9));
-    lease.beSilent(at(9));
     lease.extend("a", BEGAN_MS, 5 * SECOND);
-    expect([lease.isBeingRenewed(at(3)), lease.isSilent(at(3))]).toEqual([false, false]);
+    expect(lease.isBeingRenewed(at(3))).toBe(false);
   });
 });
 
@@ -261,13 +258,11 @@ describe("without its authority", () => {
 });
 
 describe("the next ask in the background", () => {
-  it("is due when the tenant's lease is, but not while one is under way, nor while nobody answers", () => {
+  it("is due when the tenant's lease is, but not while one is under way", () => {
     const known = knownWith();
     expect([known.isRenewalDue(at(3) - 1), known.isRenewalDue(at(3))]).toEqual([false, true]);
     known.tenant.beRenewed(at(4));
     expect([known.isRenewalDue(at(4) - 1), known.isRenewalDue(at(4))]).toEqual([false, true]);
-    known.tenant.beSilent(at(5));
-    expect([known.isRenewalDue(at(5) - 1), known.isRenewalDue(at(5))]).toEqual([false, true]);
   });
 
   it("is due when little is left, a quarter of a second after the last answer at the earliest", () => {

@@ -273,7 +273,7 @@ describe("limits", () => {
         const count = await admitted(world, some, 2 * limit + 20);
         expect(count).toBeLessThanOrEqual(limit);
         // What the others hold and have no use for is all that can be missing.
-        const { usage } = { usage: world.authority(ACME).usage(null) };
+        const { usage } = { usage: await world.authority(ACME).usage(null) };
         const outstanding = usage.ok ? (usage.value.keys[0]?.api.outstanding ?? 0) : 0;
         expect(count + outstanding).toBeGreaterThanOrEqual(limit);
         if (isolates === 1 || limit <= 10) expect(count).toBe(limit);
@@ -295,7 +295,7 @@ describe("limits", () => {
     await world.pass(31 * SECOND);
     // Of two one was used: that is told with the next ask, and one is asked for.
     await ask(world, isolate);
-    const usage = world.authority(ACME).usage(null);
+    const usage = await world.authority(ACME).usage(null);
     expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ remaining: 600 - 1 - 1, outstanding: 1 });
   });
 
@@ -307,7 +307,7 @@ describe("limits", () => {
     const before = world.authorityCalls;
     expect((await ask(world, isolate)).is).toBe("granted");
     expect(world.authorityCalls - before).toBe(1);
-    const usage = world.authority(ACME).usage(null);
+    const usage = await world.authority(ACME).usage(null);
     expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ remaining: 600 - 2, outstanding: 2 });
   });
 
@@ -373,7 +373,7 @@ describe("limits", () => {
     const [holder, drainer] = [world.isolate(), world.isolate()];
     expect(await admitted(world, [holder], 20)).toBe(20);
     await admitted(world, [drainer], 1_000);
-    const usage = world.authority(ACME).usage(null);
+    const usage = await world.authority(ACME).usage(null);
     expect(usage.ok && usage.value.keys[0]?.api.remaining).toBe(0);
     const before = world.authorityCalls;
     const first = await ask(world, holder);
@@ -440,7 +440,7 @@ describe("limits", () => {
     const isolate = world.isolate();
     // World asks for the scope "read", which the key lacks.
     for (let i = 0; i < 20; i++) expect((await ask(world, isolate, key)).is).toBe("scope_insufficient");
-    const usage = authority.usage(null);
+    const usage = await authority.usage(null);
     const mine = usage.ok ? usage.value.keys.find(({ name }) => name === "n") : undefined;
     expect(mine?.api).toMatchObject({ remaining: 10, outstanding: 0 });
   });
