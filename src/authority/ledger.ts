@@ -5,6 +5,7 @@
 import { POLICIES, type Policy, type PolicyName, type Quota } from "../quota/policy.ts";
 import { RollingWindow, type Spent } from "../quota/window.ts";
 import { CLOCK_MARGIN_MS, type Done } from "./protocol.ts";
+import { Rate } from "./rate.ts";
 
 const PRUNE_EVERY_MS = 60_000;
 /** Most that one ask gets of what is left. */
@@ -13,6 +14,8 @@ const SHARES = 8;
 const PLENTY = 1_000;
 const MAX_PLENTY = 64;
 const PLENTY_MS = 300_000;
+/** What is granted in that time says how fast a limit is used up. */
+const SPENDING_MS = 10_000;
 const DEADLINE_STEP_MS = 1_000;
 
 export interface TokenAsk {
@@ -86,6 +89,7 @@ const NOTHING: Given = { tokens: 0, usableUntilMs: 0 };
 export class Ledger {
   readonly #sql: SqlStorage;
   readonly #windows = new Map<string, RollingWindow>();
+  readonly #spending = new Map<string, Rate>();
   #prunedAtMs = 0;
   #deadlineMs: number | null = null;
 
@@ -116,6 +120,7 @@ export class Ledger {
     this.#prune(nowMs);
     const { policy, partition } = ask;
     const window = this.#window(policy.name, partition, nowMs);
+    const spending = this.#spendingOf(policy.name, partition);
     const before = window.at(nowMs, policy.limit);
     const earlier = this.#given(ask.nonce);
     if (earlier !== null && earlier.tokens > 0) {
@@ -127,17 +132,18 @@ export class Ledger {
       return refused(policy, Math.max(blockedMs, before.retryAfterMs));
     }
     // A share of what is left: there are other isolates, and the last tokens are given one by one. Of plenty, also what is
-    // not wished for, and for long: it spares a busy tenant's authority asks about each of its keys. But never of the last
-    // quarter of the limit: thousands of isolates would keep it from those who have a use for it.
-    const spare = Math.max(0, before.available - policy.limit / 4) / PLENTY;
+    // not wished for, and for long: it spares a busy tenant's authority asks about each of its keys.
+    const spare = this.#spare(policy, before.available, spending, nowMs);
     const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(spare));
     const share = Math.max(1, Math.floor(before.available / SHARES));
     const tokens = Math.min(Math.max(ask.wish, plenty), share);
-    const isPlenty = tokens <= spare;
+    // For long only where it is known how fast the limit is used up.
+    const isPlenty = tokens <= spare && spending.isKnown(nowMs);
     const severalUntilMs = isPlenty ? nowMs + PLENTY_MS : ask.severalUntilMs;
     const usableUntilMs = tokens > 1 ? severalUntilMs : ask.usableUntilMs;
     const countsUntilMs = this.#commit(ask, tokens, usableUntilMs);
     window.spend({ nonce: ask.nonce, tokens, countsUntilMs });
+    spending.note(nowMs, tokens);
     const after = window.at(nowMs, policy.limit);
     return granted({ tokens, usableUntilMs }, policy, after.available, after.resetMs);
   }
@@ -305,6 +311,26 @@ export class Ledger {
     return countsUntilMs;
   }
 
+  /**
+   * What one ask may have unasked: never of what is in use, if it goes on as lately, nor of the last quarter of the limit.
+   * Thousands of isolates would keep it from those who have a use for it.
+   */
+  #spare({ limit, windowSeconds }: Policy, available: number, spending: Rate, nowMs: number): number {
+    const inWindow = (spending.most(nowMs) * windowSeconds * 1_000) / SPENDING_MS;
+    return Math.max(0, Math.min(available, limit - inWindow) - limit / 4) / PLENTY;
+  }
+
+  /** Tokens granted of it lately, in this life of the object. */
+  #spendingOf(policy: PolicyName, partition: string): Rate {
+    const key = windowKey(policy, partition);
+    let spending = this.#spending.get(key);
+    if (spending === undefined) {
+      spending = new Rate(SPENDING_MS);
+      this.#spending.set(key, spending);
+    }
+    return spending;
+  }
+
   #window(policy: PolicyName, partition: string, nowMs: number): RollingWindow {
     const key = windowKey(policy, partition);
     let window = this.#windows.get(key);
@@ -352,7 +378,11 @@ export class Ledger {
     if (nowMs - this.#prunedAtMs < PRUNE_EVERY_MS) return;
     this.#prunedAtMs = nowMs;
     this.#sql.exec("DELETE FROM grant_log WHERE counts_until_ms <= ?", nowMs);
-    for (const [key, window] of this.#windows) if (window.isEmpty(nowMs)) this.#windows.delete(key);
+    for (const [key, window] of this.#windows) {
+      if (!window.isEmpty(nowMs)) continue;
+      this.#windows.delete(key);
+      this.#spending.delete(key);
+    }
   }
 }
 

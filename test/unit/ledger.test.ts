@@ -191,8 +191,9 @@ describe("the ledger", () => {
     const several = { policy: policy("api", 40_000), partition: "k1", isSingle: false, settleWithinMs: 0 };
     const [asks, limit] = [4_000, 40_000];
     let given = 0;
-    for (let i = 0; i < asks; i++) given += ledger.take(ask(`n${i}`, several), START_MS).tokens;
-    expect(given).toBeGreaterThan(limit / 2);
+    // In a minute.
+    for (let i = 0; i < asks; i++) given += ledger.take(ask(`n${i}`, several), START_MS + 15 * i).tokens;
+    expect(given).toBeGreaterThan(3 * asks);
     expect(given).toBeLessThanOrEqual(0.75 * limit + asks);
   });
 
@@ -286,17 +287,51 @@ const ask = (nonce: string, limit: number, more: Partial<Parameters<Ledger["take
 });
 
 describe("several tokens", () => {
+  const WATCHED_MS = 10_000;
+  /** A ledger that has granted so many, and then been asked about for ten seconds. */
+  function watched(limit: number, granted: number): Ledger {
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.take(ask("first", limit, { wish: granted }), START_MS - WATCHED_MS);
+    ledger.done({ nonce: "first", used: 1 }, START_MS - WATCHED_MS);
+    return ledger;
+  }
+
   it("are an eighth of what is left at most, or as many as nobody misses, and those last for five minutes", () => {
     for (const [limit, wish, tokens, usableUntilMs] of [
-      [600, 100, 75, at(30)],
+      [601, 100, 75, at(30)],
       [600, 3, 3, at(30)],
       [15, 100, 1, at(1)],
-      [10_800, 1, 8, at(300)],
-      [10_800, 9, 9, at(30)],
+      [10_809, 1, 8, at(300)],
+      [10_809, 9, 9, at(30)],
       [1_000_000, 1, 64, at(300)],
     ] as const) {
-      const taken = new Ledger(memoryStorage().sql).take(ask("a", limit, { wish }), START_MS);
+      const taken = watched(limit, 1).take(ask("a", limit, { wish }), START_MS);
       expect(taken).toMatchObject({ granted: true, tokens, usableUntilMs });
+    }
+  });
+
+  it("last for no longer than others until it is known how fast the limit is used up, also after the object has slept", () => {
+    const [limit, wish] = [100_000, 2];
+    const { sql } = memoryStorage();
+    const ledger = new Ledger(sql);
+    ledger.take(ask("a", limit, { wish }), START_MS);
+    const untilMs = (each: Ledger, nonce: string, nowMs: number) =>
+      each.take(ask(nonce, limit, { wish }), nowMs).usableUntilMs;
+    expect(untilMs(ledger, "b", START_MS + WATCHED_MS - 1)).toBe(at(30));
+    expect(untilMs(ledger, "c", START_MS + WATCHED_MS)).toBe(at(310));
+    expect(untilMs(new Ledger(sql), "d", START_MS + WATCHED_MS)).toBe(at(30));
+  });
+
+  it("are no more than wished for where it is used up as fast as to leave no more than a quarter, however much is left now", () => {
+    const limit = 60_000;
+    for (const [inTenSeconds, tokens] of [
+      [limit / 8, 2],
+      [limit / 8 - 500, 3],
+      [1_000, 39],
+    ] as const) {
+      const ledger = watched(limit, inTenSeconds);
+      expect(ledger.look(policy("api", limit), "k1", START_MS).quota.remaining).toBe(limit - 1);
+      expect(ledger.take(ask("a", limit, { wish: 2 }), START_MS).tokens).toBe(tokens);
     }
   });
 
