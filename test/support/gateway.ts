@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { convertV4MiniflareOptions, Log, LogLevel, Miniflare, type V4WorkerOptions } from "miniflare";
 import { unstable_readConfig } from "wrangler";
 import { freePort } from "../../local/ports.ts";
+import { branchOf } from "../../src/authority/branch-name.ts";
 import { tagOf } from "../../src/authority/tag.ts";
 import type { TenantAuthority } from "../../src/authority/tenant-authority.ts";
 import type { TenantId } from "../../src/authority/tenant-id.ts";
@@ -42,6 +43,8 @@ export interface TestGateway {
   /** What the store or the authority of `faults.ts` is to do wrong. */
   setFault(target: "kv" | "authority", mode: string): Promise<void>;
   evict(tenantId: string): Promise<void>;
+  /** The object that counts a key's requests. */
+  evictBranch(tenantId: string, keyId: string): Promise<void>;
   kv(): Promise<KVNamespace>;
   /** A tenant with one active key, readable in KV. Returns the key. */
   tenant(id: string, options?: TenantOptions): Promise<string>;
@@ -89,6 +92,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
   await miniflare.ready;
   const url = `http://127.0.0.1:${port}`;
   const authority = (tenantId: string) => remote<AuthorityCalls>(miniflare, tagOf(tenantId as TenantId));
+  const evict = (name: string) =>
+    miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", { name });
   const kv = async () =>
     (await miniflare.getKVNamespace("CREDENTIALS", "postiz-gateway")) as unknown as KVNamespace;
 
@@ -111,10 +116,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
       if (id !== null) answered.add(id);
       return received;
     },
-    evict: (tenantId) =>
-      miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", {
-        name: tagOf(tenantId as TenantId),
-      }),
+    evict: (tenantId) => evict(tagOf(tenantId as TenantId)),
+    evictBranch: (tenantId, keyId) => evict(branchOf(tagOf(tenantId as TenantId), keyId)),
     tenant: (id, tenantOptions = {}) => seedTenant(id, tenantOptions, authority(id), kv),
     eventOf: ({ headers }) => oneEvent(events, headers.get("X-Request-Id") ?? "none"),
     stop: async () => {
@@ -221,7 +224,7 @@ const faultsWorker = (faultyAuthority: boolean): V4WorkerOptions => ({
 
 /** The methods of an authority as they are called from Node. */
 type AuthorityCalls = {
-  [Method in "lease" | "settle" | "testify" | "putTenant" | "putKey" | "revokeKey"]: (
+  [Method in "lease" | "leaseAll" | "settle" | "testify" | "putTenant" | "putKey" | "revokeKey"]: (
     ...args: Parameters<TenantAuthority[Method]>
   ) => Promise<Awaited<ReturnType<TenantAuthority[Method]>>>;
 };

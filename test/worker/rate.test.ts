@@ -245,3 +245,37 @@ describe("the authority", () => {
     expect(settled).toBeLessThanOrEqual(Date.now() + 3_600_000 + CLOCK_MARGIN_MS);
   });
 });
+
+describe("a key that a branch counts", () => {
+  let busy: TestGateway;
+  beforeAll(async () => {
+    busy = await startGateway();
+  });
+  afterAll(() => busy.stop());
+
+  it("is let in exactly as often as its limit says, through the hand-over, evictions and a crowd", async () => {
+    const limit = 40;
+    const key = await busy.tenant("busy", { limits: { apiPerMinute: limit } });
+    const get = () => busy.send({ path: "/public/v1/integrations", authorization: key });
+    const answers = await Promise.all(Array.from({ length: 10 }, get));
+    const asks = Array.from({ length: 100 }, (_, i): LeaseAsk => {
+      return { ...ask("busy", key, `busy ${i}`), policy: "api", wish: 0, canBranch: true };
+    });
+    await until("branches are open", async () => {
+      const [grant] = await busy.authority("busy").leaseAll(asks);
+      return grant?.branched === true;
+    });
+    await until("KV says that a branch counts the key", async () => {
+      answers.push(await get());
+      const record = await (await busy.kv()).get(digestOf(key));
+      return record?.includes('"branched":true') === true;
+    });
+    answers.push(...(await Promise.all(Array.from({ length: 10 }, get))));
+    await busy.evict("busy");
+    await busy.evictBranch("busy", "main");
+    answers.push(...(await Promise.all(Array.from({ length: 100 }, get))));
+    const admitted = answers.filter(({ status }) => status === 200);
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200, 429]));
+    expect(admitted).toHaveLength(limit);
+  });
+});
