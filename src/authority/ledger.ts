@@ -14,8 +14,8 @@ const SHARES = 8;
 const PLENTY = 1_000;
 const MAX_PLENTY = 64;
 const PLENTY_MS = 300_000;
-/** What is granted in that time says how fast a limit is used up. */
-const SPENDING_MS = 10_000;
+/** What is used in that time says how fast a limit is used up. */
+const USE_MS = 10_000;
 const DEADLINE_STEP_MS = 1_000;
 
 export interface TokenAsk {
@@ -89,7 +89,7 @@ const NOTHING: Given = { tokens: 0, usableUntilMs: 0 };
 export class Ledger {
   readonly #sql: SqlStorage;
   readonly #windows = new Map<string, RollingWindow>();
-  readonly #spending = new Map<string, Rate>();
+  readonly #use = new Map<string, Rate>();
   #prunedAtMs = 0;
   #deadlineMs: number | null = null;
 
@@ -120,7 +120,7 @@ export class Ledger {
     this.#prune(nowMs);
     const { policy, partition } = ask;
     const window = this.#window(policy.name, partition, nowMs);
-    const spending = this.#spendingOf(policy.name, partition);
+    const use = this.#useOf(policy.name, partition);
     const before = window.at(nowMs, policy.limit);
     const earlier = this.#given(ask.nonce);
     if (earlier !== null && earlier.tokens > 0) {
@@ -133,17 +133,16 @@ export class Ledger {
     }
     // A share of what is left: there are other isolates, and the last tokens are given one by one. Of plenty, also what is
     // not wished for, and for long: it spares a busy tenant's authority asks about each of its keys.
-    const spare = this.#spare(policy, before.available, spending, nowMs);
+    const spare = this.#spare(policy, before.available, use, nowMs);
     const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(spare));
     const share = Math.max(1, Math.floor(before.available / SHARES));
     const tokens = Math.min(Math.max(ask.wish, plenty), share);
     // For long only where it is known how fast the limit is used up.
-    const isPlenty = tokens <= spare && spending.isKnown(nowMs);
+    const isPlenty = tokens <= spare && use.isKnown(nowMs);
     const severalUntilMs = isPlenty ? nowMs + PLENTY_MS : ask.severalUntilMs;
     const usableUntilMs = tokens > 1 ? severalUntilMs : ask.usableUntilMs;
     const countsUntilMs = this.#commit(ask, tokens, usableUntilMs);
     window.spend({ nonce: ask.nonce, tokens, countsUntilMs });
-    spending.note(nowMs, tokens);
     const after = window.at(nowMs, policy.limit);
     return granted({ tokens, usableUntilMs }, policy, after.available, after.resetMs);
   }
@@ -152,6 +151,7 @@ export class Ledger {
   done({ nonce, used }: Done, nowMs: number): void {
     const row = this.#rowOf(nonce);
     if (row === undefined || POLICIES[row.policy].countedByOrigin || row.tokens === 0) return;
+    this.#useOf(row.policy, row.partition).note(nowMs, used);
     this.#close(nonce, row, Math.max(0, used), nowMs);
   }
 
@@ -312,23 +312,23 @@ export class Ledger {
   }
 
   /**
-   * What one ask may have unasked: never of what is in use, if it goes on as lately, nor of the last quarter of the limit.
+   * What one ask may have unasked: never of what will be used, if it goes on as lately, nor of the last quarter of the limit.
    * Thousands of isolates would keep it from those who have a use for it.
    */
-  #spare({ limit, windowSeconds }: Policy, available: number, spending: Rate, nowMs: number): number {
-    const inWindow = (spending.most(nowMs) * windowSeconds * 1_000) / SPENDING_MS;
+  #spare({ limit, windowSeconds }: Policy, available: number, use: Rate, nowMs: number): number {
+    const inWindow = (use.most(nowMs) * windowSeconds * 1_000) / USE_MS;
     return Math.max(0, Math.min(available, limit - inWindow) - limit / 4) / PLENTY;
   }
 
-  /** Tokens granted of it lately, in this life of the object. */
-  #spendingOf(policy: PolicyName, partition: string): Rate {
+  /** Tokens of it that isolates have used, as far as they have told in this life of the object. */
+  #useOf(policy: PolicyName, partition: string): Rate {
     const key = windowKey(policy, partition);
-    let spending = this.#spending.get(key);
-    if (spending === undefined) {
-      spending = new Rate(SPENDING_MS);
-      this.#spending.set(key, spending);
+    let use = this.#use.get(key);
+    if (use === undefined) {
+      use = new Rate(USE_MS);
+      this.#use.set(key, use);
     }
-    return spending;
+    return use;
   }
 
   #window(policy: PolicyName, partition: string, nowMs: number): RollingWindow {
@@ -381,7 +381,7 @@ export class Ledger {
     for (const [key, window] of this.#windows) {
       if (!window.isEmpty(nowMs)) continue;
       this.#windows.delete(key);
-      this.#spending.delete(key);
+      this.#use.delete(key);
     }
   }
 }
