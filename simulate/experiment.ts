@@ -28,7 +28,7 @@ export interface Plan {
 const WARM_UP_S = 120;
 /** Of a hot tenant: until its isolates know its keys, as quickly as they are seen, its authority is quicker than it can be. */
 const QUICK_CALL_MS = 0.05;
-const HOT_WARM_UP_S = [15, 600] as const;
+const HOT_WARM_UP_S = [60, 600] as const;
 /** Whoever is near a limit or beyond it meets it only when a window has passed. */
 const LIMIT_WARM_UP_S = 75;
 /** What of its traffic comes from elsewhere, and how often each isolate there sees each key before the warm-up ends. */
@@ -36,6 +36,8 @@ const TAIL = 0.2;
 const TIMES_SEEN = 3;
 const HOT_SETTLING_S = 10;
 const HOT_S = 10;
+/** A limit that is met lets in by fits and starts: what is missing shows over a whole window only. */
+const LIMIT_HOT_S = 60;
 /** With more traffic minutes of new isolates and of revocations take too long to simulate. */
 const MAX_TROUBLED_PER_SECOND = 5_000;
 const ROLLED_S = 30;
@@ -104,10 +106,12 @@ export function requestsOf({ size, scale, minutes }: Plan, withTroubles: boolean
 export function requestsOfHot(plan: Plan, { from, to, perSecond }: Stratum, { demand }: Kind): number {
   const each = perSecond / (to - from + 1);
   const { isolates } = geographyOf(plan);
-  const seconds = warmUpOf(each, MAX_KEYS, isolates, demand) + HOT_SETTLING_S + HOT_S;
+  const seconds = warmUpOf(each, MAX_KEYS, isolates, demand) + HOT_SETTLING_S + measuredOf(demand);
   const troubledS = ROLLED_S + HOT_SETTLING_S + HOT_REVOKED_S;
   return each * (seconds + (each <= MAX_TROUBLED_PER_SECOND ? troubledS : 0));
 }
+
+const measuredOf = (demand: Demand): number => (demand === "far" ? HOT_S : LIMIT_HOT_S);
 
 function warmUpOf(perSecond: number, keys: number, isolates: number, demand: Demand): number {
   const [shortest, most] = HOT_WARM_UP_S;
@@ -204,20 +208,21 @@ async function warmUp(world: World, { tag, perSecond, keys }: Tenant): Promise<n
 
 async function measure(
   world: World,
-  { tag }: Tenant,
+  { tag, keys }: Tenant,
 ): Promise<Pick<Hot, "callsPerSecond" | "allCallsPerSecond" | "objects" | "longestQueueMs" | "tallies">> {
   world.comparesDesigns = true;
   const before = world.authorities.callsOf(tag);
+  const seconds = measuredOf(keys[0]?.demand ?? "far");
   let longestQueueMs = 0;
-  for (let second = 0; second < HOT_S; second++) {
+  for (let second = 0; second < seconds; second++) {
     await pass(world, 1);
     longestQueueMs = Math.max(longestQueueMs, world.authorities.queueMs(tag));
   }
   const calls = world.authorities.callsOf(tag).map((calls, i) => calls - (before[i] ?? 0));
   world.comparesDesigns = false;
   return {
-    callsPerSecond: Math.max(...calls) / HOT_S,
-    allCallsPerSecond: calls.reduce((sum, each) => sum + each, 0) / HOT_S,
+    callsPerSecond: Math.max(...calls) / seconds,
+    allCallsPerSecond: calls.reduce((sum, each) => sum + each, 0) / seconds,
     objects: calls.length,
     longestQueueMs,
     tallies: world.turn(),
