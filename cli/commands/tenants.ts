@@ -146,7 +146,9 @@ interface Quota {
 }
 
 /** What Workers hold may have been used or not: it counts as used. */
-function left({ limit, remaining, windowSeconds, outstanding, inShadow, passedInShadow }: Quota): string {
+function left(quota: Quota | null): string {
+  if (quota === null) return "unknown: its object did not answer";
+  const { limit, remaining, windowSeconds, outstanding, inShadow, passedInShadow } = quota;
   const more = outstanding > 0 ? `, at most ${outstanding} more` : "";
   const shadow = inShadow ? `, in shadow, ${passedInShadow} passed` : "";
   return `${remaining} of ${limit} in ${windowSeconds} s${more}${shadow}`;

@@ -228,7 +228,7 @@ const quota = z.object({
 export const usage = z
   .object({
     posts: quota,
-    keys: z.array(z.object({ id: z.string(), name: z.string(), api: quota, lastUsedAt: instant })),
+    keys: z.array(z.object({ id: z.string(), name: z.string(), api: quota.nullable(), lastUsedAt: instant })),
   })
   .meta({ id: "Usage" });
 export const verdict = z

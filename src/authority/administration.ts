@@ -263,12 +263,12 @@ export class Administration {
     return only === null ? [] : [only];
   }
 
-  /** `digest`: of one key only. `elsewhere`: what branches have counted, by the ids of keys. */
+  /** `digest`: of one key only. `elsewhere`: what branches have counted, by the ids of keys; null: unknown. */
   usage(
     digest: string | null,
     rule: LeaseRule,
     leases: Leases,
-    elsewhere: ReadonlyMap<string, LedgerUsage>,
+    elsewhere: ReadonlyMap<string, LedgerUsage | null>,
     nowMs: number,
   ): Outcome<Usage> {
     const tenant = this.#alive();
@@ -277,12 +277,16 @@ export class Administration {
     const only = digest === null ? null : (keys[0] ?? null);
     return done({
       posts: viewOfUsage(leases.usage("posts", tenant.value, only, rule, nowMs)),
-      keys: keys.map((key) => ({
-        id: key.keyId,
-        name: key.name,
-        api: viewOfUsage(leases.usage("api", tenant.value, key, rule, nowMs, elsewhere.get(key.keyId))),
-        lastUsedAt: timeOf(this.#registry.lastUseOf(key.keyId)?.atMs ?? null),
-      })),
+      keys: keys.map((key) => {
+        const counted = elsewhere.get(key.keyId);
+        const usage = counted === null ? null : leases.usage("api", tenant.value, key, rule, nowMs, counted);
+        return {
+          id: key.keyId,
+          name: key.name,
+          api: usage && viewOfUsage(usage),
+          lastUsedAt: timeOf(this.#registry.lastUseOf(key.keyId)?.atMs ?? null),
+        };
+      }),
     });
   }
 

@@ -5,6 +5,7 @@
  */
 import { TimeoutError, within } from "../timeout.ts";
 import type { LeaseAsk } from "./protocol.ts";
+import { isOverloaded } from "./rpc-error.ts";
 
 const CALLS_AT_ONCE = 4;
 const ASKS_PER_CALL = 100;
@@ -119,6 +120,3 @@ export class AskLine {
     while (this.#waiting[0] !== undefined && isOver(this.#waiting[0])) this.#waiting.shift();
   }
 }
-
-/** Set by the runtime on exceptions of Durable Object stubs. */
-export const isOverloaded = (error: unknown) => (error as { overloaded?: boolean }).overloaded === true;

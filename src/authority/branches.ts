@@ -5,6 +5,7 @@
  */
 import type { Env } from "../env.ts";
 import { policyFor } from "../quota/policy.ts";
+import { within } from "../timeout.ts";
 import { type BranchName, branchOf } from "./branch-name.ts";
 import { authorityAt } from "./find-authority.ts";
 import type { Introspections } from "./introspections.ts";
@@ -24,6 +25,8 @@ import type { Key, Registry, Tenant } from "./registry.ts";
 import { tagOf } from "./tag.ts";
 import { isUnlinked, type TenantId } from "./tenant-id.ts";
 
+const HINT_EVERY_MS = 100;
+
 export class Branches {
   readonly #env: Pick<Env, "TENANT_AUTHORITY">;
   readonly #registry: Registry;
@@ -31,6 +34,8 @@ export class Branches {
   readonly #introspections: Introspections;
   readonly #originKeys: OriginKeys;
   readonly #ring: KeyRing;
+  /** When KV is to hear of the latest key that was entrusted. */
+  #hintAtMs = 0;
 
   constructor(
     env: Pick<Env, "TENANT_AUTHORITY">,
@@ -57,13 +62,13 @@ export class Branches {
   }
 
   /** What a branch may decide on; call in a transaction. Null where there is nothing to entrust. */
-  entrust({ branch, digest, wishForMs, uses }: TrustAsk, rule: LeaseRule, nowMs: number): Trust | null {
+  entrust({ branch, digests, wishForMs, uses }: TrustAsk, rule: LeaseRule, nowMs: number): Trust | null {
     const tenant = this.#registry.tenant();
     if (tenant?.status !== "active" || !this.#registry.isBranched) return null;
     for (const { digest, ...use } of uses) this.#registry.noteUse(digest, use);
     // Seals it anew where that is due, which makes another epoch.
     const originKey = this.#originKeys.open(rule.sealingKeys);
-    const entrusted = digest === null ? null : this.#entrusted(branch, digest, tenant, rule, nowMs);
+    const entrusted = digests.flatMap((digest) => this.#entrusted(branch, digest, tenant, rule, nowMs) ?? []);
     // What is granted on it is good for a while.
     const forMs = Math.max(2 * rule.authorityTimeoutMs, Math.min(wishForMs, rule.leaseTtlMaxMs));
     this.#ledger.extendDeadline(nowMs + forMs);
@@ -71,31 +76,35 @@ export class Branches {
   }
 
   /** What the key's branch says, to somebody who can't be sent there. */
-  lease({ tenantId, keyId }: Elsewhere, ask: LeaseAsk): Promise<Grant> {
+  lease({ tenantId, keyId }: KeyAtBranch, ask: LeaseAsk, rule: LeaseRule): Promise<Grant> {
     const name = nameOf(tenantId, keyId);
-    return authorityAt(this.#env, name).leaseAtBranch(name, ask);
+    return within(rule.authorityTimeoutMs, authorityAt(this.#env, name).leaseAtBranch(name, ask));
   }
 
-  look({ tenantId, keyId }: Elsewhere, ask: Omit<LeaseAsk, "nonce">): Promise<Grant> {
+  look({ tenantId, keyId }: KeyAtBranch, ask: Omit<LeaseAsk, "nonce">, rule: LeaseRule): Promise<Grant> {
     const name = nameOf(tenantId, keyId);
-    return authorityAt(this.#env, name).lookAtBranch(name, ask);
+    return within(rule.authorityTimeoutMs, authorityAt(this.#env, name).lookAtBranch(name, ask));
   }
 
-  /** What the branches have counted of these keys, by their ids. */
-  async usage(keys: readonly Key[], rule: LeaseRule): Promise<ReadonlyMap<string, LedgerUsage>> {
+  /** What the branches have counted of these keys, by their ids; null where the branch does not say. */
+  async usage(keys: readonly Key[], rule: LeaseRule): Promise<ReadonlyMap<string, LedgerUsage | null>> {
     const tenant = this.#registry.tenant();
     if (tenant === null) return new Map();
     const byBranch = Map.groupBy(
-      keys.filter((key) => isBranchable(key, "api") && this.#registry.isEntrusted(key.keyId)),
+      keys.filter((key) => isBranchable(key) && this.#registry.isEntrusted(key.keyId)),
       ({ keyId }) => nameOf(tenant.id, keyId),
     );
-    const usages = new Map<string, LedgerUsage>();
+    const usages = new Map<string, LedgerUsage | null>();
     const asking = [...byBranch].map(async ([name, theirs]) => {
       const asked = theirs.map(({ keyId, limits }) => {
         return { keyId, policy: policyFor("api", rule, tenant.limits, limits) };
       });
-      const found = await authorityAt(this.#env, name).usageAtBranch(asked);
-      for (const [i, usage] of found.entries()) usages.set(asked[i]?.keyId ?? "", usage);
+      const work = authorityAt(this.#env, name).usageAtBranch(asked);
+      const found = await within(rule.authorityTimeoutMs, work).catch((error: unknown) => {
+        console.error(JSON.stringify({ event: "usage_failed", branch: name, error: String(error) }));
+        return [];
+      });
+      for (const [i, { keyId }] of asked.entries()) usages.set(keyId, found[i] ?? null);
     });
     await Promise.all(asking);
     return usages;
@@ -110,14 +119,15 @@ export class Branches {
     nowMs: number,
   ): Entrusted | null {
     const key = this.#registry.key(digest);
-    if (key === null || !isBranchable(key, "api")) return null;
+    if (key === null || !isBranchable(key)) return null;
     if (branch !== nameOf(tenant.id, key.keyId)) return null;
     const standing = this.#introspections.standing(digest, key.kind, null, rule, nowMs);
     if (standing.is !== "usable") return null;
     if (!this.#registry.isEntrusted(key.keyId)) {
       this.#registry.entrust(key.keyId);
-      // Isolates that are new are to ask there at once.
-      this.#ring.project(key.keyId);
+      // So that isolates that are new ask there at once; but whatever else KV is to hear goes first.
+      this.#hintAtMs = Math.max(nowMs, this.#hintAtMs + HINT_EVERY_MS);
+      this.#ring.project(key.keyId, this.#hintAtMs);
     }
     const counted = this.#ledger.handOverPart("api", key.keyId, nowMs);
     return { key, generation: standing.generation, counted };
@@ -125,7 +135,7 @@ export class Branches {
 }
 
 /** Of a key whose requests a branch counts. */
-export interface Elsewhere {
+export interface KeyAtBranch {
   readonly tenantId: TenantId;
   readonly keyId: string;
 }

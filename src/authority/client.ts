@@ -2,7 +2,7 @@
 import { LRUCache } from "lru-cache";
 import type { Env } from "../env.ts";
 import { within } from "../timeout.ts";
-import { type Answers, AskLine, isOverloaded } from "./ask-line.ts";
+import { type Answers, AskLine } from "./ask-line.ts";
 import { type BranchName, isBranch, tenantTagOf } from "./branch-name.ts";
 import { authorityAt } from "./find-authority.ts";
 import {
@@ -14,6 +14,7 @@ import {
   type Settlement,
   type Testimony,
 } from "./protocol.ts";
+import { isOverloaded, isUnknownMethod } from "./rpc-error.ts";
 import type { Tag } from "./tag.ts";
 
 export class AuthorityClient {
@@ -133,8 +134,3 @@ export class AuthorityClient {
 
 const isRetryable = (error: unknown) =>
   (error as { retryable?: boolean }).retryable === true && !isOverloaded(error);
-
-/** What the runtime says of a method that a remote object does not have. */
-function isUnknownMethod(error: unknown): boolean {
-  return error instanceof TypeError && error.message.includes("does not implement the method");
-}

@@ -114,18 +114,20 @@ export class KeyRing {
     this.#project(key, twice);
   }
 
-  /** KV is to hear anew of all secrets of a key. */
-  project(keyId: string): void {
-    for (const key of this.#registry.secretsOf(keyId)) this.#project(key, key.state === "revoked");
+  /** KV is to hear anew of all secrets of a key that can be used, from that instant (ms) on. */
+  project(keyId: string, atMs: number): void {
+    for (const key of this.#registry.secretsOf(keyId))
+      if (key.state !== "revoked") this.#project(key, false, atMs);
   }
 
-  #project(key: Key, twice: boolean): void {
+  #project(key: Key, twice: boolean, atMs?: number): void {
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("a key without a tenant");
     this.#outbox.enqueue({
       name: key.digest,
       record: recordOf(tenant.id, key, this.#registry.isEntrusted(key.keyId)),
       twice,
+      ...(atMs !== undefined && { atMs }),
     });
   }
 }

@@ -155,7 +155,8 @@ export class Leases {
     if (originKey !== null && originKey.is !== "here") {
       return refuse(NO_ORIGIN_KEY[originKey.is], { generation, refresh }, subscription);
     }
-    if (isBranchable(key, ask.policy) && this.#books.isEntrusted(key.keyId)) return refuse("elsewhere");
+    const isPerKey = POLICIES[ask.policy].per === "key";
+    if (isPerKey && isBranchable(key) && this.#books.isEntrusted(key.keyId)) return refuse("elsewhere");
     const { grant, tokensUntilMs } = this.#grantTokens(ask, { ...tenant, subscription }, key, rule, nowMs);
     const endsAtMs = Math.min(untilMs ?? NEVER, key.expiresAtMs ?? NEVER);
     const usableForMs = Math.min(grant.usableForMs, endsAtMs - nowMs);
@@ -316,8 +317,7 @@ function beyondTerms(terms: Terms, tenantId: TenantId, ask: Asked): LeaseRefusal
 }
 
 /** Tokens live on answers that age, which are not a branch's to get. */
-export const isBranchable = ({ kind }: Key, policy: PolicyName): boolean =>
-  kind !== "oauth_token" && POLICIES[policy].per === "key";
+export const isBranchable = ({ kind }: Key): boolean => kind !== "oauth_token";
 
 /** A state that this version does not know, written by a later one before a rollback, admits nobody. */
 function refusalOf(key: Key, nowMs: number): LeaseRefusal | null {

@@ -378,11 +378,8 @@ export class Ledger {
     if (nowMs - this.#prunedAtMs < PRUNE_EVERY_MS) return;
     this.#prunedAtMs = nowMs;
     this.#sql.exec("DELETE FROM grant_log WHERE counts_until_ms <= ?", nowMs);
-    for (const [key, window] of this.#windows) {
-      if (!window.isEmpty(nowMs)) continue;
-      this.#windows.delete(key);
-      this.#use.delete(key);
-    }
+    for (const [key, window] of this.#windows) if (window.isEmpty(nowMs)) this.#windows.delete(key);
+    for (const key of this.#use.keys()) if (!this.#windows.has(key)) this.#use.delete(key);
   }
 }
 

@@ -234,8 +234,8 @@ const VERDICTS: ReadonlySet<unknown> = new Set<Grant["verdict"]>([
 export interface TrustAsk {
   readonly v: typeof PROTOCOL_VERSION;
   readonly branch: BranchName;
-  /** SHA-256 hex of a credential whose requests it is to count; null to go on with those that it has. */
-  readonly digest: string | null;
+  /** SHA-256 hex of the credentials whose requests it is to count, or goes on counting. */
+  readonly digests: readonly string[];
   /** For how long (ms) it wishes to decide. */
   readonly wishForMs: number;
   /** What it has let in meanwhile. */
@@ -250,8 +250,8 @@ export interface Trust {
   readonly tenant: Tenant;
   /** What its gateway keys are swapped for. */
   readonly originKey: OriginKey;
-  /** Null where the tenant's own object decides, or none was asked for. */
-  readonly entrusted: Entrusted | null;
+  /** Of those asked for; about the others the tenant's own object decides. */
+  readonly entrusted: readonly Entrusted[];
 }
 
 /** A credential whose requests a branch counts. */

@@ -11,6 +11,7 @@ import type { Subscription } from "../entitlement/subscription.ts";
 import type { Env } from "../env.ts";
 import { mintGatewayKey } from "../gateway-key/format.ts";
 import type { LimitOverrides, Policy } from "../quota/policy.ts";
+import { within } from "../timeout.ts";
 import {
   Administration,
   cannot,
@@ -23,7 +24,7 @@ import {
 import { Audit, type By, type NumberedEntry } from "./audit.ts";
 import { Branch } from "./branch.ts";
 import type { BranchName } from "./branch-name.ts";
-import { Branches, type Elsewhere } from "./branches.ts";
+import { Branches, type KeyAtBranch } from "./branches.ts";
 import { claim, confirm, DirectoryUnavailable, directoryMirror } from "./claims.ts";
 import { authorityOf } from "./find-authority.ts";
 import { hostKey, isHostKey, nameIn } from "./host-names.ts";
@@ -32,7 +33,7 @@ import { Importing } from "./importing.ts";
 import { Introspections, type Recorded } from "./introspections.ts";
 import { type KeyPatch, KeyRing, type KeyWish } from "./key-ring.ts";
 import { lastAnswerRecord } from "./last-answer.ts";
-import { Leases } from "./leases.ts";
+import { type LeaseRule, Leases } from "./leases.ts";
 import { Ledger, type LedgerUsage } from "./ledger.ts";
 import { type Handing, Linking, type Want } from "./linking.ts";
 import { OriginKeys } from "./origin-key.ts";
@@ -174,23 +175,24 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Decides one request. */
   lease(ask: LeaseAsk): Grant | Promise<Grant> {
-    const nowMs = steadyNowMs();
-    const grant = this.#leases.lease(ask, this.#config(), nowMs);
-    if (this.#leases.isBusy(nowMs)) this.#branches.open(this.#config(), nowMs);
-    const elsewhere = ask.canBranch === true ? null : elsewhereIn(grant);
-    return elsewhere === null ? grant : this.#branches.lease(elsewhere, ask);
+    const [rule, nowMs] = [this.#config(), steadyNowMs()];
+    const grant = this.#leases.lease(ask, rule, nowMs);
+    if (this.#leases.isBusy(nowMs)) this.#branches.open(rule, nowMs);
+    const key = ask.canBranch === true ? null : keyAtBranch(grant);
+    return key === null ? grant : this.#branches.lease(key, ask, rule);
   }
 
-  /** An answer for each ask, in their order; null where there is none. */
+  /** An answer for each ask, in their order; null where there is none in time. */
   leaseAll(asks: readonly LeaseAsk[]): Promise<readonly (Grant | null)[]> {
-    return answersTo(asks, (ask) => this.lease(ask));
+    return answersTo(asks, (ask) => this.lease(ask), this.#config());
   }
 
   /** What a lease would answer, and nothing counted. */
   look(ask: Omit<LeaseAsk, "nonce">): Grant | Promise<Grant> {
-    const grant = this.#leases.look(ask, this.#config(), steadyNowMs());
-    const elsewhere = elsewhereIn(grant);
-    return elsewhere === null ? grant : this.#branches.look(elsewhere, ask);
+    const rule = this.#config();
+    const grant = this.#leases.look(ask, rule, steadyNowMs());
+    const key = keyAtBranch(grant);
+    return key === null ? grant : this.#branches.look(key, ask, rule);
   }
 
   /** What the branch that asks may decide on; null where there is nothing to entrust. */
@@ -204,7 +206,7 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 
   leaseAllAtBranch(name: BranchName, asks: readonly LeaseAsk[]): Promise<readonly (Grant | null)[]> {
-    return answersTo(asks, (ask) => this.leaseAtBranch(name, ask));
+    return answersTo(asks, (ask) => this.leaseAtBranch(name, ask), this.#config());
   }
 
   lookAtBranch(name: BranchName, ask: Omit<LeaseAsk, "nonce">): Promise<Grant> {
@@ -689,18 +691,20 @@ export class TenantAuthority extends DurableObject<Env> {
   }
 }
 
-/** Of whom a branch is to be asked; null where the answer is final. */
-function elsewhereIn({ verdict, tenantId, keyId }: Grant): Elsewhere | null {
+/** Of which a branch is to be asked; null where the answer is final. */
+function keyAtBranch({ verdict, tenantId, keyId }: Grant): KeyAtBranch | null {
   return verdict === "elsewhere" && tenantId !== undefined ? { tenantId, keyId } : null;
 }
 
+/** Those that have to be waited for get half of the time that whoever asked for all of them waits. */
 function answersTo(
   asks: readonly LeaseAsk[],
   answer: (ask: LeaseAsk) => Grant | Promise<Grant>,
+  { authorityTimeoutMs }: LeaseRule,
 ): Promise<readonly (Grant | null)[]> {
   const answers = asks.map(async (ask) => {
     try {
-      return await answer(ask);
+      return await within(authorityTimeoutMs / 2, Promise.resolve(answer(ask)));
     } catch (error) {
       console.error(JSON.stringify({ event: "lease_failed", error: String(error) }));
       return null;

@@ -61,7 +61,8 @@ export interface Usage {
   readonly keys: readonly {
     readonly id: string;
     readonly name: string;
-    readonly api: QuotaView;
+    /** Null where its branch did not answer. */
+    readonly api: QuotaView | null;
     readonly lastUsedAt: string | null;
   }[];
 }

@@ -64,6 +64,8 @@ export class LeaseDesk {
   });
   readonly #tenants = new LRUCache<Tag, TenantLease>({ max: MAX_TENANTS });
   readonly #silent = new LRUCache<Name, true>(SILENT);
+  /** Ids of the keys, by the raw credential, about which a tenant's object has said that a branch is to be asked. */
+  readonly #sentElsewhere = new LRUCache<string, string>({ max: MAX_CREDENTIALS });
   readonly #asking = new Map<string, Asking>();
   #timesSetBack = 0;
 
@@ -177,8 +179,11 @@ export class LeaseDesk {
     const isAboutOthers = POLICIES[question.policy].per === "tenant" && this.#tenant(tag).isBranched;
     const done = isAboutOthers ? [] : (known?.takeDone(askedAtMs) ?? []);
     const ask = { ...question, ...occasion, tenantId, digest, wish, done };
-    const answered = this.#authority.lease(name, ask).then((grant) => {
-      return grant?.verdict === "elsewhere" ? this.#askElsewhere(name, tag, grant, ask, askedAtMs) : grant;
+    const untilMs = askedAtMs + this.#rule.authorityTimeoutMs;
+    const answered = this.#askAt(name, ask).then((grant) => {
+      return grant?.verdict === "elsewhere"
+        ? this.#askElsewhere(credential, name, tag, grant, ask, untilMs)
+        : grant;
     });
     const asking = { answered, begunAtMs: askedAtMs };
     if (!POLICIES[question.policy].countedByOrigin) this.#asking.set(credential.secret, asking);
@@ -186,10 +191,8 @@ export class LeaseDesk {
     if (this.#asking.get(credential.secret) === asking) this.#asking.delete(credential.secret);
     if (grant === null) {
       known?.tellAgain(done);
-      this.#silent.set(name, true);
       return null;
     }
-    this.#silent.delete(name);
     if (grant.branched === true) this.#tenant(tag).isBranched = true;
     const owner = tenantId ?? grant.tenantId;
     if (grant.lease === undefined || owner === undefined) return grant;
@@ -210,28 +213,39 @@ export class LeaseDesk {
 
   /** The tenant's own object, or the branch that counts the key's requests. */
   #whomToAsk(
-    { kind }: Credential,
+    { kind, secret }: Credential,
     { tag, branchedKeyId }: Pick<Holding, "tag" | "branchedKeyId">,
     policy: PolicyName,
     known: CredentialLease | undefined,
   ): Name {
     if (kind === "oauth_token" || POLICIES[policy].per === "tenant") return tag;
-    const keyId = branchedKeyId ?? (this.#tenant(tag).isBranched ? known?.keyId : undefined);
+    const sent = branchedKeyId ?? this.#sentElsewhere.get(secret);
+    const keyId = sent ?? (this.#tenant(tag).isBranched ? known?.keyId : undefined);
     return keyId === undefined ? tag : branchOf(tag, keyId);
   }
 
-  /** In what is left of the ask's time. Null where they send each other the ask. */
+  /** Whoever has not answered is silent for a while. */
+  async #askAt(name: Name, ask: Omit<LeaseAsk, "v">, withinMs?: number): Promise<Grant | null> {
+    const grant = await this.#authority.lease(name, ask, withinMs);
+    if (grant === null) this.#silent.set(name, true);
+    else this.#silent.delete(name);
+    return grant;
+  }
+
+  /** In what is left of the time. Null where they send each other the ask. */
   async #askElsewhere(
+    { secret }: Credential,
     asked: Name,
     tag: Tag,
     { keyId }: Grant,
     ask: Omit<LeaseAsk, "v">,
-    askedAtMs: number,
+    untilMs: number,
   ): Promise<Grant | null> {
+    const isFromBranch = isBranch(asked);
     this.#tenant(tag).isBranched = true;
-    const leftMs = this.#rule.authorityTimeoutMs - (this.#nowMs() - askedAtMs);
-    const other = isBranch(asked) ? tag : branchOf(tag, keyId);
-    const grant = await this.#authority.lease(other, ask, Math.max(0, leftMs));
+    if (!isFromBranch) this.#sentElsewhere.set(secret, keyId);
+    const other = isFromBranch ? tag : branchOf(tag, keyId);
+    const grant = await this.#askAt(other, ask, Math.max(0, untilMs - this.#nowMs()));
     return grant?.verdict === "elsewhere" ? null : grant;
   }
 
@@ -271,6 +285,7 @@ export class LeaseDesk {
       this.#timesSetBack = this.#clock.timesSetBack;
       this.#tenants.clear();
       this.#credentials.clear();
+      this.#silent.clear();
     }
     return nowMs;
   }

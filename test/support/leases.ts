@@ -8,6 +8,7 @@ import type { PolicyName } from "../../src/quota/policy.ts";
 import { World } from "./world.ts";
 
 export const ACME = tenantIdOf("acme");
+export const TENANT = tagOf(ACME);
 export const SECOND = 1_000;
 export const LEASE_MS = 5 * SECOND;
 export const MARGIN_MS = 2 * SECOND;
@@ -38,8 +39,27 @@ export async function makeBusy(world: World, asks = 250): Promise<void> {
     await world.authority(ACME).lease({ ...about, nonce: `busy ${i}`, canBranch: true });
 }
 
+/** Acme, whose branches count its keys already. */
+export async function branchedAcme(
+  vars: Record<string, string> = {},
+  apiPerMinute = 600,
+  keys = 1,
+): Promise<World> {
+  const world = await acme(vars, apiPerMinute, keys);
+  await makeBusy(world);
+  const isolate = world.isolate();
+  for (let i = 0; i < keys; i++) {
+    for (let times = 0; times < 2; times++) await ask(world, isolate, keyOf(i));
+    // Its lease is over, and what comes next asks.
+    await world.pass(LEASE_MS);
+    await ask(world, isolate, keyOf(i));
+  }
+  await world.pass(2 * WINDOW_MS);
+  return world;
+}
+
 /** Of the branch that counts a key's requests. */
-export const branchOfKey = (i: number): BranchName => branchOf(tagOf(ACME), `k${i}`);
+export const branchOfKey = (i: number): BranchName => branchOf(TENANT, `k${i}`);
 
 export interface Outcome {
   readonly is: string;
