@@ -14,6 +14,8 @@ const SHARES = 8;
 const PLENTY = 1_000;
 const MAX_PLENTY = 64;
 const PLENTY_MS = 300_000;
+/** Part of the limit. */
+const UNTOUCHED = 7 / 8;
 /** What is used in that time says how fast a limit is used up. */
 const USE_MS = 10_000;
 const DEADLINE_STEP_MS = 1_000;
@@ -137,8 +139,9 @@ export class Ledger {
     const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(spare));
     const share = Math.max(1, Math.floor(before.available / SHARES));
     const tokens = Math.min(Math.max(ask.wish, plenty), share);
-    // For long only where it is known how fast the limit is used up.
-    const isPlenty = tokens <= spare && use.isKnown(nowMs);
+    // For long only where it is known how fast the limit is used up, or little of it has been given yet.
+    const isUntouched = before.available >= UNTOUCHED * policy.limit;
+    const isPlenty = tokens <= spare && (isUntouched || use.isKnown(nowMs));
     const severalUntilMs = isPlenty ? nowMs + PLENTY_MS : ask.severalUntilMs;
     const usableUntilMs = tokens > 1 ? severalUntilMs : ask.usableUntilMs;
     const countsUntilMs = this.#commit(ask, tokens, usableUntilMs);

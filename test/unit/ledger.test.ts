@@ -309,9 +309,24 @@ describe("several tokens", () => {
     }
   });
 
-  it("last for no longer than others until it is known how fast the limit is used up, also after the object has slept", () => {
+  it("last as long from the beginning where no more than an eighth of the limit has been given", () => {
+    const limit = 100_000;
+    for (const [given, usableUntilMs] of [
+      [limit / 8, at(300)],
+      [limit / 8 + 1, at(30)],
+    ] as const) {
+      const ledger = new Ledger(memoryStorage().sql);
+      const some = Math.floor(given / 2);
+      ledger.take(ask("a", limit, { wish: some }), START_MS);
+      ledger.take(ask("b", limit, { wish: given - some }), START_MS);
+      expect(ledger.take(ask("c", limit, { wish: 2 }), START_MS).usableUntilMs).toBe(usableUntilMs);
+    }
+  });
+
+  it("of which more has been given last for no longer than others until it is known how fast the limit is used up, also after the object has slept", () => {
     const { sql } = memoryStorage();
     const ledger = watched(100_000, 1, sql);
+    for (const nonce of ["x", "y"]) ledger.take(ask(nonce, 100_000, { wish: 10_000 }), START_MS - 1);
     const untilMs = (each: Ledger, nonce: string, nowMs: number) =>
       each.take(ask(nonce, 100_000, { wish: 2 }), nowMs).usableUntilMs;
     expect(untilMs(ledger, "a", START_MS - 1)).toBe(at(30));
