@@ -3,8 +3,6 @@ import { Rate } from "./rate.ts";
 
 /** What one object answers with ease: a tenth of what it could. */
 const EASY_PER_SECOND = 50;
-/** Half of what it could: from then on others are to help. */
-const BUSY_PER_SECOND = 250;
 
 export class AskRate {
   readonly #perSecond = new Rate(1_000);
@@ -17,9 +15,5 @@ export class AskRate {
   stretch(ttlMs: number, maxMs: number, nowMs: number): number {
     const perSecond = this.#perSecond.most(nowMs);
     return Math.min(maxMs, Math.ceil(ttlMs * Math.max(1, perSecond / EASY_PER_SECOND)));
-  }
-
-  isBusy(nowMs: number): boolean {
-    return this.#perSecond.most(nowMs) >= BUSY_PER_SECOND;
   }
 }

@@ -21,11 +21,18 @@ import {
   type Trust,
   type TrustAsk,
 } from "./protocol.ts";
+import { Rate } from "./rate.ts";
 import type { Key, Registry, Tenant } from "./registry.ts";
 import { tagOf } from "./tag.ts";
 import { isUnlinked, type TenantId } from "./tenant-id.ts";
 
 const HINT_EVERY_MS = 100;
+/**
+ * Half of what one object can answer, for a minute. An isolate that is new asks once about each key that it can remember, which
+ * is less, and more objects would not help it.
+ */
+const BUSY_MS = 60_000;
+const BUSY_CALLS = 15_000;
 
 export class Branches {
   readonly #env: Pick<Env, "TENANT_AUTHORITY">;
@@ -34,6 +41,7 @@ export class Branches {
   readonly #introspections: Introspections;
   readonly #originKeys: OriginKeys;
   readonly #ring: KeyRing;
+  readonly #calls = new Rate(BUSY_MS);
   /** When KV is to hear of the latest key that was entrusted. */
   #hintAtMs = 0;
 
@@ -53,8 +61,14 @@ export class Branches {
     this.#ring = ring;
   }
 
+  /** The tenant's own object has been asked; call where something may be written. */
+  noteCall(rule: LeaseRule, nowMs: number): void {
+    this.#calls.note(nowMs);
+    if (this.#calls.most(nowMs) >= BUSY_CALLS) this.#open(rule, nowMs);
+  }
+
   /** For good: what was busy once will be again. A credential that can still be linked stays where it is. */
-  open(rule: LeaseRule, nowMs: number): void {
+  #open(rule: LeaseRule, nowMs: number): void {
     const tenant = this.#registry.tenant();
     if (this.#registry.isBranched || tenant?.status !== "active") return;
     if (isUnlinked(tenant.id) || rule.leaseTtlMs === 0) return;

@@ -95,11 +95,6 @@ export class Leases {
     return grant;
   }
 
-  /** Whether it is asked so often that branches are to help. */
-  isBusy(nowMs: number): boolean {
-    return this.#rate.isBusy(nowMs);
-  }
-
   /** How long (ms) leases are at the moment, which is longer the more asks there are. */
   leaseMs(rule: LeaseRule, nowMs: number): number {
     return this.#rate.stretch(rule.leaseTtlMs, rule.leaseTtlMaxMs, nowMs);

@@ -175,16 +175,16 @@ export class TenantAuthority extends DurableObject<Env> {
 
   /** Decides one request. */
   lease(ask: LeaseAsk): Grant | Promise<Grant> {
-    const [rule, nowMs] = [this.#config(), steadyNowMs()];
-    const grant = this.#leases.lease(ask, rule, nowMs);
-    if (this.#leases.isBusy(nowMs)) this.#branches.open(rule, nowMs);
-    const key = ask.canBranch === true ? null : keyAtBranch(grant);
-    return key === null ? grant : this.#branches.lease(key, ask, rule);
+    const rule = this.#config();
+    this.#branches.noteCall(rule, steadyNowMs());
+    return this.#lease(ask, rule);
   }
 
   /** An answer for each ask, in their order; null where there is none in time. */
   leaseAll(asks: readonly LeaseAsk[]): Promise<readonly (Grant | null)[]> {
-    return answersTo(asks, (ask) => this.lease(ask), this.#config());
+    const rule = this.#config();
+    this.#branches.noteCall(rule, steadyNowMs());
+    return answersTo(asks, (ask) => this.#lease(ask, rule), rule);
   }
 
   /** What a lease would answer, and nothing counted. */
@@ -546,6 +546,12 @@ export class TenantAuthority extends DurableObject<Env> {
     } finally {
       await this.#arm();
     }
+  }
+
+  #lease(ask: LeaseAsk, rule: LeaseRule): Grant | Promise<Grant> {
+    const grant = this.#leases.lease(ask, rule, steadyNowMs());
+    const key = ask.canBranch === true ? null : keyAtBranch(grant);
+    return key === null ? grant : this.#branches.lease(key, ask, rule);
   }
 
   /** What is in the way; null where all of them are this tenant's from now on. */

@@ -43,6 +43,8 @@ export interface TestGateway {
   /** What the store or the authority of `faults.ts` is to do wrong. */
   setFault(target: "kv" | "authority", mode: string): Promise<void>;
   evict(tenantId: string): Promise<void>;
+  /** As if the tenant's object had been busy; it leaves memory, too. */
+  openBranches(tenantId: string): Promise<void>;
   /** The object that counts a key's requests. */
   evictBranch(tenantId: string, keyId: string): Promise<void>;
   kv(): Promise<KVNamespace>;
@@ -94,6 +96,11 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
   const authority = (tenantId: string) => remote<AuthorityCalls>(miniflare, tagOf(tenantId as TenantId));
   const evict = (name: string) =>
     miniflare.unsafeEvictDurableObject("postiz-gateway", "TenantAuthority", { name });
+  const openBranches = async (name: string) => {
+    const sql = await miniflare.unsafeGetDurableObjectStorage("postiz-gateway", "TenantAuthority", { name });
+    await sql.exec("INSERT INTO branched (at_ms) VALUES (?)", Date.now());
+    await evict(name);
+  };
   const kv = async () =>
     (await miniflare.getKVNamespace("CREDENTIALS", "postiz-gateway")) as unknown as KVNamespace;
 
@@ -117,6 +124,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<TestGa
       return received;
     },
     evict: (tenantId) => evict(tagOf(tenantId as TenantId)),
+    openBranches: (tenantId) => openBranches(tagOf(tenantId as TenantId)),
     evictBranch: (tenantId, keyId) => evict(branchOf(tagOf(tenantId as TenantId), keyId)),
     tenant: (id, tenantOptions = {}) => seedTenant(id, tenantOptions, authority(id), kv),
     eventOf: ({ headers }) => oneEvent(events, headers.get("X-Request-Id") ?? "none"),

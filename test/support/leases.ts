@@ -32,7 +32,7 @@ export async function acme(vars: Record<string, string> = {}, apiPerMinute = 600
 }
 
 /** Asks so often that the tenant's authority opens branches, and for nothing that it would count. */
-export async function makeBusy(world: World, asks = 250): Promise<void> {
+export async function makeBusy(world: World, asks = 15_000): Promise<void> {
   const digest = digestOf(KEY.secret);
   const about = { v: 1, tenantId: ACME, digest, policy: "api", settleWithinMs: 0, wish: 0 } as const;
   for (let i = 0; i < asks; i++)
