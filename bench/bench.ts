@@ -110,6 +110,14 @@ function casesOf({ measured, counting, peers }: Scene): Case[] {
       url: measured.forward,
       pid: measured.pid,
     },
+    {
+      ...bare,
+      name: "floor",
+      about: "a Worker that keeps the wire's promises, and decides nothing",
+      base: "forward",
+      url: measured.floor,
+      pid: measured.pid,
+    },
     { ...gateway, name: "warm", about: "one key, warm", credentials: one },
     {
       ...gateway,

@@ -18,14 +18,16 @@ import { type Peers, startPeers } from "./peers.ts";
 
 const WORKERS = {
   forward: "bench/forward-worker.ts",
+  floor: "bench/floor-worker.ts",
   seeder: "bench/seeder.ts",
   counting: "bench/counting-worker.ts",
 };
 
-/** A gateway and a Worker that only forwards, in one process. */
+/** A gateway, and two Workers that it is compared with, in one process. */
 interface Gateway extends Server {
   readonly gateway: string;
   readonly forward: string;
+  readonly floor: string;
 }
 
 export interface Scene {
@@ -82,6 +84,13 @@ async function startGateway(
     ...workerService(build, "forward", "Only forwards."),
     bindings: varBindings({ ORIGIN_URL: originUrl }),
   };
+  const floor = {
+    ...workerService(build, "floor", "Keeps the wire's promises, and decides nothing."),
+    bindings: [
+      ...varBindings({ ORIGIN_URL: originUrl }),
+      { name: "EVENT_STORE", value: { kind: "service", service: "events" } } as const,
+    ],
+  };
   const seeder = {
     ...workerService(build, "seeder", "Seeds."),
     bindings: [durableObjectBinding("TENANT_AUTHORITY", "TenantAuthority"), kvBinding("CREDENTIALS")],
@@ -96,8 +105,8 @@ async function startGateway(
     fileName,
     config: {
       about: "The benchmark.",
-      workers: [...services, forward, seeder],
-      sockets: [socket("gateway"), socket("forward"), socket("seeder")],
+      workers: [...services, forward, floor, seeder],
+      sockets: ["gateway", "forward", "floor", "seeder"].map(socket),
       storagePath: join(stateDir, "storage"),
     },
     signal,
@@ -108,6 +117,7 @@ async function startGateway(
     pid: workerd.pid,
     gateway: at("gateway"),
     forward: at("forward"),
+    floor: at("floor"),
     seeder: at("seeder"),
     stop: workerd.stop,
   };
