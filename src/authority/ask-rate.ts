@@ -3,6 +3,8 @@ import { Rate } from "./rate.ts";
 
 /** What one object answers with ease: a tenth of what it could. */
 const EASY_PER_SECOND = 50;
+/** Half of what it could. */
+const BUSY_PER_SECOND = 250;
 
 export class AskRate {
   readonly #perSecond = new Rate(1_000);
@@ -15,5 +17,10 @@ export class AskRate {
   stretch(ttlMs: number, maxMs: number, nowMs: number): number {
     const perSecond = this.#perSecond.most(nowMs);
     return Math.min(maxMs, Math.ceil(ttlMs * Math.max(1, perSecond / EASY_PER_SECOND)));
+  }
+
+  /** How much of what it may be asked it is asked: from 0 to 1. */
+  load(nowMs: number): number {
+    return Math.min(1, this.#perSecond.most(nowMs) / BUSY_PER_SECOND);
   }
 }

@@ -49,6 +49,9 @@ export type PolicyUsage = LedgerUsage & { readonly inShadow: boolean };
 /** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
 const UNSUBSCRIBED_FOR_MS = 60_000;
 
+/** Tokens that last longer than the five seconds that an isolate wishes for, since they can't be fewer. */
+const FEW = 4;
+
 /** Of an isolate that does not know host names: what is bound to one is not served there. */
 const NOWHERE = { host: "", hostOwner: null };
 
@@ -214,6 +217,9 @@ export class Leases {
     // What the origin counts too is granted one by one.
     const isSingle = countedByOrigin || rule.leaseTtlMs === 0 || ask.wish === undefined;
     const wish = isSingle ? 1 : (ask.wish ?? 1);
+    // What an isolate with little traffic holds is missing elsewhere for long: it is to ask for each, if there is time for that.
+    const few = Math.max(ask.ahead === true ? 0 : 1, Math.floor(wish * this.#rate.load(nowMs)));
+    const scarceWish = wish > FEW ? wish : few;
     const usableUntilMs = nowMs + rule.authorityTimeoutMs;
     const isLooked = nonce === null || wish === 0;
     const found = isLooked
@@ -224,6 +230,7 @@ export class Leases {
             policy,
             partition,
             wish,
+            scarceWish,
             isSingle,
             inShadow,
             usableUntilMs,

@@ -14,8 +14,9 @@ const SHARES = 8;
 const PLENTY = 1_000;
 const MAX_PLENTY = 64;
 const PLENTY_MS = 300_000;
-/** Part of the limit. */
+/** Parts of the limit. */
 const UNTOUCHED = 7 / 8;
+const SCARCE = 1 / 4;
 /** What is used in that time says how fast a limit is used up. */
 const USE_MS = 10_000;
 const DEADLINE_STEP_MS = 1_000;
@@ -27,6 +28,8 @@ export interface TokenAsk {
   readonly partition: string;
   /** Tokens wished for; one at least. */
   readonly wish: number;
+  /** And where little of the limit is left; 0: none. */
+  readonly scarceWish: number;
   /** No more than one can be used. */
   readonly isSingle: boolean;
   /** Last instant at which one token can be used, and at which several can. */
@@ -138,7 +141,9 @@ export class Ledger {
     const spare = this.#spare(policy, before.available, use, nowMs);
     const plenty = ask.isSingle ? 0 : Math.min(MAX_PLENTY, Math.floor(spare));
     const share = Math.max(1, Math.floor(before.available / SHARES));
-    const tokens = Math.min(Math.max(ask.wish, plenty), share);
+    const isScarce = before.available < SCARCE * policy.limit;
+    const tokens = Math.min(Math.max(isScarce ? ask.scarceWish : ask.wish, plenty), share);
+    if (tokens === 0) return granted(NOTHING, policy, before.available, before.resetMs);
     // For long only where it is known how fast the limit is used up, or little of it has been given yet.
     const isUntouched = before.available >= UNTOUCHED * policy.limit;
     const isPlenty = tokens <= spare && (isUntouched || use.isKnown(nowMs));
@@ -320,7 +325,7 @@ export class Ledger {
    */
   #spare({ limit, windowSeconds }: Policy, available: number, use: Rate, nowMs: number): number {
     const inWindow = (use.most(nowMs) * windowSeconds * 1_000) / USE_MS;
-    return Math.max(0, Math.min(available, limit - inWindow) - limit / 4) / PLENTY;
+    return Math.max(0, Math.min(available, limit - inWindow) - SCARCE * limit) / PLENTY;
   }
 
   /** Tokens of it that isolates have used, as far as they have told in this life of the object. */

@@ -46,6 +46,8 @@ export interface LeaseAsk {
   readonly canBranch?: true;
   /** Tokens wished for; an isolate that says so can hold a lease. Without it, one request is decided. */
   readonly wish?: number;
+  /** No request waits for them: tokens in hand, or none at all, will do. An isolate of an earlier version does not say. */
+  readonly ahead?: true;
   /** Grants of which nothing will be used any more. */
   readonly done?: readonly Done[];
   /** Null or absent where the platform does not tell. */

@@ -47,6 +47,9 @@ const SILENT = { max: 12_000, ttl: 1_000, ttlResolution: 0 };
 /** What is wished for is meant to last that long. */
 const WISH_FOR_MS = 5_000;
 
+/** For a token: a request; one that has tokens in hand, and waits for the lease alone; or nobody. */
+type Waits = "request" | "supplied" | "nobody";
+
 interface Asking {
   readonly answered: Promise<Grant | null>;
   readonly begunAtMs: number;
@@ -141,7 +144,7 @@ export class LeaseDesk {
     const nowMs = this.#nowMs();
     this.#tenant(lease.claim.tag).beRenewed(nowMs + this.#rule.authorityTimeoutMs);
     const wish = lease.wish(WISH_FOR_MS, nowMs);
-    return this.#askNow(credential, lease.claim, { ...question, policy: "api" }, occasion, wish, true);
+    return this.#askNow(credential, lease.claim, { ...question, policy: "api" }, occasion, wish, "nobody");
   }
 
   /** Tokens in hand that outlast the ask are used first: then the lease is all that is asked for. */
@@ -156,7 +159,7 @@ export class LeaseDesk {
     const isSupplied = known?.isSupplied(question.policy, nowMs + this.#rule.authorityTimeoutMs) ?? false;
     const wish = known?.wish(WISH_FOR_MS, nowMs) ?? FIRST_WISH;
     if (isSupplied) {
-      const grant = await this.#askNow(credential, holding, question, occasion, wish);
+      const grant = await this.#askNow(credential, holding, question, occasion, wish, "supplied");
       const isEmpty = grant?.verdict === "granted" && grant.tokens === 0;
       if (!isEmpty) return grant;
     }
@@ -169,7 +172,7 @@ export class LeaseDesk {
     question: Question,
     occasion: Occasion,
     wish: number,
-    inBackground = false,
+    waits: Waits = "request",
   ): Promise<Grant | null> {
     const { tenantId, tag, digest } = holding;
     const askedAtMs = this.#nowMs();
@@ -178,7 +181,8 @@ export class LeaseDesk {
     // What a branch has granted is none of its authority's business.
     const isAboutOthers = POLICIES[question.policy].per === "tenant" && this.#tenant(tag).isBranched;
     const done = isAboutOthers ? [] : (known?.takeDone(askedAtMs) ?? []);
-    const ask = { ...question, ...occasion, tenantId, digest, wish, done };
+    const ahead = waits !== "request" && { ahead: true as const };
+    const ask = { ...question, ...occasion, tenantId, digest, wish, done, ...ahead };
     const untilMs = askedAtMs + this.#rule.authorityTimeoutMs;
     const answered = this.#askAt(name, ask).then((grant) => {
       return grant?.verdict === "elsewhere"
@@ -204,7 +208,7 @@ export class LeaseDesk {
     this.#credentials.set(credential.secret, lease);
     const { verdict } = grant;
     const isAboutTokens = verdict === "granted" || verdict === "rate_limited";
-    if (inBackground || !isAboutTokens || POLICIES[question.policy].countedByOrigin) return grant;
+    if (waits === "nobody" || !isAboutTokens || POLICIES[question.policy].countedByOrigin) return grant;
     const own = this.answer(lease, question);
     if (own === null && !isForMany) return grant;
     // Whoever asked is appointed, not whoever is let in on the same lease.

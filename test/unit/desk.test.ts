@@ -197,8 +197,20 @@ describe("an answer", () => {
     const lease = desk.desk.recall(KEY);
     if (lease === undefined) throw new Error("nothing was learnt");
     await timed(desk.desk.renew(KEY, lease, API, desk.occasion), 50);
+    // Where little is left, what would be given ahead is somebody else's.
+    expect(desk.asks.map(({ ahead }) => ahead)).toEqual([undefined, true]);
     for (let i = 0; i < 4; i++) expect(desk.answer()?.verdict).toBe("granted");
     expect(desk.answer()).toBeNull();
+  });
+
+  it("says that tokens in hand will do, and asks again where they do not", async () => {
+    const desk = new Desk(
+      () => grantOf({ tokens: 4 }, { forMs: 100 }),
+      () => grantOf({ tokens: 0 }),
+    );
+    await timed(desk.ask(), 200);
+    expect((await timed(desk.ask(), 50)).value?.grant.verdict).toBe("granted");
+    expect(desk.asks.map(({ ahead }) => ahead)).toEqual([undefined, true]);
   });
 
   it("about a credential of which nobody knows whose it is is for one request only, unless it says that", async () => {

@@ -3,7 +3,18 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import type { LeaseAsk } from "../../src/authority/protocol.ts";
 import { tenantIdOf } from "../../src/authority/tenant-id.ts";
 import { digestOf } from "../../src/credential/credential.ts";
-import { ACME, acme, ask, KEY, keyOf, LEASE_MS, MARGIN_MS, revoke, SECOND } from "../support/leases.ts";
+import {
+  ACME,
+  acme,
+  ask,
+  KEY,
+  keyOf,
+  LEASE_MS,
+  MARGIN_MS,
+  makeBusy,
+  revoke,
+  SECOND,
+} from "../support/leases.ts";
 import { muteConsole } from "../support/mute-console.ts";
 import { World } from "../support/world.ts";
 
@@ -202,6 +213,21 @@ describe("what the authority answers", () => {
     expect(grant.quota?.remaining).toBe(600);
     const usage = await world.authority(ACME).usage(null);
     expect(usage.ok && usage.value.keys[0]?.api).toMatchObject({ outstanding: 0 });
+  });
+
+  it("near the limit is of a single token while it is asked seldom, of more the more it is asked, and of none ahead", async () => {
+    const world = await acme({}, 160);
+    // An eighth of what is left is more than that.
+    let remaining = 160;
+    while (remaining >= 40) remaining = (await said(world, { wish: 20 })).quota?.remaining ?? 0;
+    const near = { wish: 4 } as const;
+    expect(await said(world, { wish: 5 })).toMatchObject({ verdict: "granted", tokens: 4 });
+    expect(await said(world, { ...near, ahead: true })).toMatchObject({ verdict: "granted", tokens: 0 });
+    expect(await said(world, near)).toMatchObject({ verdict: "granted", tokens: 1 });
+    await makeBusy(world, 125);
+    expect(await said(world, { wish: 4, ahead: true })).toMatchObject({ verdict: "granted", tokens: 2 });
+    await makeBusy(world, 250);
+    expect(await said(world, near)).toMatchObject({ verdict: "granted", tokens: 4 });
   });
 
   it("is of a single token where the origin counts, without leases or without a wish, however many are left", async () => {

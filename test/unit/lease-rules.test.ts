@@ -103,6 +103,20 @@ describe("how often an authority is asked", () => {
     expect(rate.stretch(5_000, 30_000, at(2))).toBe(5_000);
   });
 
+  it("is a load of one from 250 times in a second on, half of what an object can answer", () => {
+    const rate = new AskRate();
+    expect(rate.load(BEGAN_MS)).toBe(0);
+    for (const [times, load] of [
+      [125, 0.5],
+      [124, 0.996],
+      [1, 1],
+      [250, 1],
+    ] as const) {
+      askedAt(rate, BEGAN_MS, times);
+      expect(rate.load(BEGAN_MS)).toBe(load);
+    }
+  });
+
   it("is nothing any more after two seconds in which it was not", () => {
     const rate = new AskRate();
     askedAt(rate, BEGAN_MS, 100);

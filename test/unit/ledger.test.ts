@@ -1,7 +1,7 @@
 /** The ledger over a real SQLite: what is committed there is what a new object counts. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Ledger, type TokenAnswer } from "../../src/authority/ledger.ts";
+import { type CountedGrant, Ledger, type TokenAnswer } from "../../src/authority/ledger.ts";
 import type { Policy } from "../../src/quota/policy.ts";
 import { memoryStorage } from "../support/sqlite.ts";
 
@@ -93,6 +93,7 @@ class Simulation {
     const settleWithinMs = reachesOriginUntilMs - usableUntilMs;
     const when = {
       wish: 1,
+      scarceWish: 1,
       isSingle: true,
       usableUntilMs,
       severalUntilMs: usableUntilMs,
@@ -163,6 +164,7 @@ describe("the ledger", () => {
     usableUntilMs: START_MS + 1_000,
     severalUntilMs: START_MS + 30_000,
     wish: 1,
+    scarceWish: 1,
     isSingle: true,
     settleWithinMs: 30_000,
     inShadow: false,
@@ -279,11 +281,24 @@ const ask = (nonce: string, limit: number, more: Partial<Parameters<Ledger["take
   usableUntilMs: at(1),
   severalUntilMs: at(30),
   wish: 1,
+  scarceWish: more.wish ?? 1,
   isSingle: false,
   settleWithinMs: 0,
   inShadow: false,
   ...more,
 });
+
+/** So many that were used, and count for a minute yet. */
+const countedGrant = (tokens: number, nonce = "used"): CountedGrant => {
+  return {
+    nonce,
+    policy: "api",
+    partition: "k1",
+    tokens,
+    usable_until_ms: START_MS,
+    counts_until_ms: at(60),
+  };
+};
 
 describe("several tokens", () => {
   const WATCHED_MS = 10_000;
@@ -307,6 +322,30 @@ describe("several tokens", () => {
       const taken = watched(limit, 1).take(ask("a", limit, { wish }), START_MS);
       expect(taken).toMatchObject({ granted: true, tokens, usableUntilMs });
     }
+  });
+
+  it("are fewer where less than a quarter of the limit is left, as the asker has it", () => {
+    const limit = 4_000;
+    for (const [given, tokens] of [
+      [3_000, 10],
+      [3_001, 3],
+    ] as const) {
+      const { sql } = memoryStorage();
+      new Ledger(sql).takeOverGrants([countedGrant(given)], "k1");
+      const taken = new Ledger(sql).take(ask("a", limit, { wish: 10, scarceWish: 3 }), START_MS);
+      expect(taken).toMatchObject({ granted: true, tokens });
+    }
+  });
+
+  it("are none there for whom nobody waits, which counts nothing and is no answer to the same ask later", () => {
+    const ledger = new Ledger(memoryStorage().sql);
+    ledger.takeOverGrants([countedGrant(90)], "k1");
+    const ahead = ledger.take(ask("a", 100, { wish: 5, scarceWish: 0 }), START_MS);
+    expect(ahead).toMatchObject({ granted: true, tokens: 0, quota: { remaining: 10 } });
+    expect(ledger.outstanding("api", "k1", START_MS)).toBe(0);
+    expect(ledger.take(ask("a", 100, { wish: 5, scarceWish: 1 }), START_MS)).toMatchObject({ tokens: 1 });
+    ledger.takeOverGrants([countedGrant(9, "more")], "k1");
+    expect(ledger.take(ask("b", 100, { scarceWish: 0 }), START_MS)).toMatchObject({ granted: false });
   });
 
   it("last as long from the beginning where no more than an eighth of the limit has been given", () => {
