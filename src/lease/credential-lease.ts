@@ -31,6 +31,8 @@ interface Granted {
   readonly grant: Grant;
   readonly terms: Terms;
   readonly epoch: string;
+  /** At which the limit was heard that tokens in hand are of: an answer about posts says nothing about it. */
+  readonly limitEpoch: string;
   /** Instant at which what it rests on ends: the key's own, or the introspection's. */
   readonly endsAtMs: number;
   /** From when on a busy isolate asks again although the tenant's lease lasts. */
@@ -54,8 +56,10 @@ export class CredentialLease {
   readonly #refused = new Map<PolicyName, Refused>();
   #done: Done[] = [];
   #heardAtMs = 0;
-  /** What is left of the limit while the authority can't be asked. */
-  #degradedLeft: number | null = null;
+  /** Until when there were tokens in hand, as far as they are over. */
+  #heldUntilMs = 0;
+  /** Let in while the authority could not be asked, in the window that began then. */
+  #degraded = { sinceMs: 0, count: 0 };
 
   constructor(claim: CredentialClaim) {
     this.claim = claim;
@@ -73,7 +77,7 @@ export class CredentialLease {
     const why = this.#whyNot(question, granted, rule, nowMs);
     if (why !== null) return without(granted.grant, why);
     // What the origin counts is granted one by one.
-    if (POLICIES[question.policy].countedByOrigin) return null;
+    if (POLICIES[question.policy].countedByOrigin || granted.limitEpoch !== granted.epoch) return null;
     const bucket = this.#current(nowMs);
     return bucket === undefined ? null : { ...granted.grant, quota: bucket.take(nowMs) };
   }
@@ -83,15 +87,20 @@ export class CredentialLease {
     const granted = this.#granted;
     if (granted === null || nowMs >= granted.endsAtMs || POLICIES[question.policy].countedByOrigin)
       return null;
-    if (tenant.overdueMs(granted.epoch, nowMs) >= DEGRADED_FOR_MS) return null;
+    if (tenant.overdueMs(granted.epoch, nowMs) >= DEGRADED_FOR_MS || granted.limitEpoch !== granted.epoch)
+      return null;
+    // Others may renew the tenant's lease all the while, where only this key's branch is down.
+    if (this.#current(nowMs) === undefined && nowMs - this.#heldUntilMs >= DEGRADED_FOR_MS) return null;
     const why = this.#whyNot(question, granted, rule, nowMs);
     if (why !== null) return without(granted.grant, why);
     const { quota } = granted.grant;
     if (quota === null) return null;
-    // A window's worth at most: nobody counts together with the other isolates.
-    this.#degradedLeft ??= quota.policy.limit;
-    if (this.#degradedLeft === 0) return null;
-    this.#degradedLeft--;
+    // A limit's worth in a window at most: nobody counts together with the other isolates.
+    const { limit, windowSeconds } = quota.policy;
+    if (nowMs - this.#degraded.sinceMs >= 1_000 * windowSeconds)
+      this.#degraded = { sinceMs: nowMs, count: 0 };
+    if (this.#degraded.count >= limit) return null;
+    this.#degraded.count++;
     return granted.grant;
   }
 
@@ -146,7 +155,6 @@ export class CredentialLease {
     const { lease, quota, tokens, refresh: _, wouldHaveBeen, ...lasting } = grant;
     if (lease === undefined) return false;
     this.#heardAtMs = nowMs;
-    this.#degradedLeft = null;
     if (lease.refusedForMs > 0) {
       const untilMs = askedAtMs + lease.refusedForMs;
       this.#refused.set(policy, { grant, epoch: lease.epoch, atMs: askedAtMs, untilMs });
@@ -163,10 +171,12 @@ export class CredentialLease {
       grant: { ...lasting, verdict: "granted", quota: isCounted ? this.#quota() : quota, tokens: 1 },
       terms: lease.terms,
       epoch: lease.epoch,
+      limitEpoch: isCounted ? (this.#granted?.limitEpoch ?? "") : lease.epoch,
       endsAtMs: after(lease.endsInMs),
       renewAtMs: after(lease.renewInMs === null ? null : Math.max(lease.renewInMs, RENEW_FROM * lease.forMs)),
     };
     if (isCounted || quota === null) return false;
+    if (grant.verdict === "granted") this.#heldUntilMs = nowMs;
     // Tokens of another limit are not what may be used now.
     if (this.#newest !== null && this.#newest.limit !== quota.policy.limit) this.#giveUp();
     if (wouldHaveBeen !== undefined || tokens === 0) return false;
@@ -206,7 +216,9 @@ export class CredentialLease {
   #retire(nowMs: number): void {
     while (this.#buckets[0]?.isOver(nowMs)) {
       const over = this.#buckets.shift();
-      if (over !== undefined) this.#done.push(over.done());
+      if (over === undefined) break;
+      this.#done.push(over.done());
+      this.#heldUntilMs = Math.max(this.#heldUntilMs, Math.min(nowMs, over.untilMs));
     }
     if (this.#done.length > MAX_DONE) this.#done.shift();
   }

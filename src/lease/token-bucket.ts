@@ -8,7 +8,8 @@ const MEASURED_MS = 1_000;
 export class TokenBucket {
   readonly #nonce: string;
   readonly #granted: number;
-  readonly #untilMs: number;
+  /** From then on they can't be used any more. */
+  readonly untilMs: number;
   readonly #beganAtMs: number;
   readonly #quota: Quota;
   /** When (ms) the next token comes back to the policy. */
@@ -20,7 +21,7 @@ export class TokenBucket {
     this.#granted = granted;
     this.#quota = quota;
     this.#beganAtMs = beganAtMs;
-    this.#untilMs = untilMs;
+    this.untilMs = untilMs;
     this.#resetAtMs = beganAtMs + quota.resetSeconds * 1_000;
   }
 
@@ -30,18 +31,18 @@ export class TokenBucket {
   }
 
   isOver(nowMs: number): boolean {
-    return this.#used >= this.#granted || nowMs >= this.#untilMs;
+    return this.#used >= this.#granted || nowMs >= this.untilMs;
   }
 
   left(nowMs: number): number {
-    return nowMs < this.#untilMs ? this.#granted - this.#used : 0;
+    return nowMs < this.untilMs ? this.#granted - this.#used : 0;
   }
 
   /** Little is left of what is used up faster than it lasts. */
   isRunningOut(nowMs: number): boolean {
     const left = this.left(nowMs);
     if (left === 0 || left > this.#granted / 4) return false;
-    return left <= Math.ceil(this.expected(this.#untilMs - nowMs, nowMs));
+    return left <= Math.ceil(this.expected(this.untilMs - nowMs, nowMs));
   }
 
   /** How many are used in that time, as far as the past tells; not rounded, so that what is seldom stays seldom. */

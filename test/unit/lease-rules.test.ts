@@ -247,6 +247,32 @@ describe("without its authority", () => {
     expect(known.degraded(at(20))).toBeNull();
   });
 
+  it("a limit's worth is let in in a window, whatever is answered in between", () => {
+    const limit = 600;
+    const known = knownWith();
+    let count = 0;
+    for (let second = 6; second < 66; second++) {
+      known.renewedByOthers(at(second));
+      for (let i = 0; i < 20; i++) if (known.degraded(at(second)) !== null) count++;
+      known.learn(rateLimited(100), `r${second}`, at(second));
+      known.learn(grantOf({ quota: POSTS }), `p${second}`, at(second), "posts");
+      known.learn(grantOf({ tokens: 0 }), `g${second}`, at(second));
+    }
+    expect(count).toBe(limit);
+    expect(known.degraded(at(66))?.verdict).toBe("granted");
+  });
+
+  it("a credential goes on for a minute after its last token, also where others renew the tenant's lease", () => {
+    const known = knownWith();
+    known.renewedByOthers(at(1), 600 * SECOND);
+    known.use(7, at(1));
+    expect(known.answer(at(31))).toBeNull();
+    expect(known.degraded(at(90) - 1)?.verdict).toBe("granted");
+    expect(known.degraded(at(90))).toBeNull();
+    known.learn(grantOf({ tokens: 0 }), "n2", at(90));
+    expect(known.degraded(at(91))?.verdict).toBe("granted");
+  });
+
   it("one that was never granted is not let in", () => {
     const known = new Known();
     known.learn(disabled, "n");
@@ -313,6 +339,16 @@ describe("the next ask in the background", () => {
     expect(known.lease.wish(5 * SECOND, at(1))).toBe(45 - 2);
     known.learn(grantOf({ tokens: 40 }), "n2", at(1));
     expect(known.lease.wish(5 * SECOND, at(2))).toBe(0);
+  });
+});
+
+describe("a limit that may have changed", () => {
+  it("is asked about after an answer about posts: tokens of before are neither used nor a reason to go on", () => {
+    const known = knownWith();
+    known.learn(grantOf({ quota: POSTS }, { epoch: "b" }), "p", at(1), "posts");
+    expect([known.answer(at(1)), known.degraded(at(7))]).toEqual([null, null]);
+    known.learn(grantOf({ tokens: 0 }, { epoch: "b" }), "n2", at(2));
+    expect(known.answer(at(2))?.verdict).toBe("granted");
   });
 });
 
