@@ -20,6 +20,8 @@ const SCARCE = 1 / 4;
 /** What is used in that time says how fast a limit is used up. */
 const USE_MS = 10_000;
 const DEADLINE_STEP_MS = 1_000;
+/** In place of the last instant of use, and long past: it has been told what became of the tokens. */
+const CLOSED = 1;
 
 export interface TokenAsk {
   readonly nonce: string;
@@ -159,8 +161,10 @@ export class Ledger {
   done({ nonce, used }: Done, nowMs: number): void {
     const row = this.#rowOf(nonce);
     if (row === undefined || POLICIES[row.policy].countedByOrigin || row.tokens === 0) return;
-    this.#useOf(row.policy, row.partition).note(nowMs, used);
-    this.#close(nonce, row, Math.max(0, used), nowMs);
+    if (row.usable_until_ms === CLOSED) return;
+    const atMost = Math.min(row.tokens, Math.max(0, used));
+    this.#useOf(row.policy, row.partition).note(nowMs, atMost);
+    this.#close(nonce, row, atMost, nowMs);
   }
 
   /**
@@ -180,9 +184,10 @@ export class Ledger {
     if (used === 0 && tokens > 0) this.#sql.exec("DELETE FROM grant_log WHERE nonce = ?", nonce);
     else {
       this.#sql.exec(
-        `UPDATE grant_log SET tokens = MIN(tokens, ?), counts_until_ms = MIN(counts_until_ms, ?)
+        `UPDATE grant_log SET tokens = ?, usable_until_ms = ?, counts_until_ms = MIN(counts_until_ms, ?)
          WHERE nonce = ?`,
         used,
+        CLOSED,
         countsUntilMs,
         nonce,
       );
@@ -232,19 +237,20 @@ export class Ledger {
 
   takeOverGrants(grants: readonly CountedGrant[], keyId: string): void {
     for (const { nonce, policy, partition, tokens, usable_until_ms, counts_until_ms } of grants) {
+      const shared = partition === "" ? "" : keyId;
       this.#sql.exec(
         `INSERT INTO grant_log (${GRANT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (nonce) DO UPDATE SET counts_until_ms = MIN(counts_until_ms, excluded.counts_until_ms)`,
         nonce,
         policy,
-        partition === "" ? "" : keyId,
+        shared,
         tokens,
         usable_until_ms,
         counts_until_ms,
       );
+      // It is read anew, with what has come in.
+      this.#windows.delete(windowKey(policy, shared));
     }
-    // They are read anew, with what has come in.
-    this.#windows.clear();
   }
 
   /** Latest instant at which any isolate may still decide by itself. */

@@ -348,6 +348,33 @@ describe("several tokens", () => {
     expect(ledger.take(ask("b", 100, { scarceWish: 0 }), START_MS)).toMatchObject({ granted: false });
   });
 
+  it("are told of twice and counted once, and never for more than there were", () => {
+    const limit = 60_000;
+    const tokensAfter = (...told: number[]) => {
+      const ledger = new Ledger(memoryStorage().sql);
+      ledger.take(ask("a", limit, { wish: 4_000 }), at(-10));
+      for (const used of told) ledger.done({ nonce: "a", used }, at(-10));
+      return ledger.take(ask("b", limit, { wish: 1 }), START_MS).tokens;
+    };
+    const once = tokensAfter(4_000);
+    expect(once).toBe(21);
+    expect([tokensAfter(4_000, 4_000), tokensAfter(9_000), tokensAfter(4_000, 0)]).toEqual([
+      once,
+      once,
+      once,
+    ]);
+    expect(tokensAfter(-5)).toBe(tokensAfter(0));
+  });
+
+  it("of one key are what they were where grants of another are taken over, or none", () => {
+    const ledger = watched(100_000, 1);
+    for (const nonce of ["x", "y"]) ledger.take(ask(nonce, 100_000, { wish: 10_000 }), START_MS);
+    ledger.takeOverGrants([], "k1");
+    ledger.takeOverGrants([{ ...countedGrant(5, "z"), partition: "k2" }], "k2");
+    // Old enough for what is no more used to be thrown away.
+    expect(ledger.take(ask("a", 100_000, { wish: 2 }), at(60)).usableUntilMs).toBe(at(360));
+  });
+
   it("last as long from the beginning where no more than an eighth of the limit has been given", () => {
     const limit = 100_000;
     for (const [given, usableUntilMs] of [
