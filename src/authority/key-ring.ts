@@ -115,19 +115,19 @@ export class KeyRing {
   }
 
   /** KV is to hear anew of all secrets of a key that can be used, from that instant (ms) on. */
-  project(keyId: string, atMs: number): void {
+  project(keyId: string, hintAtMs: number): void {
     for (const key of this.#registry.secretsOf(keyId))
-      if (key.state !== "revoked") this.#project(key, false, atMs);
+      if (key.state !== "revoked") this.#project(key, false, hintAtMs);
   }
 
-  #project(key: Key, twice: boolean, atMs?: number): void {
+  #project(key: Key, twice: boolean, hintAtMs?: number): void {
     const tenant = this.#registry.tenant();
     if (tenant === null) throw new Error("a key without a tenant");
     this.#outbox.enqueue({
       name: key.digest,
       record: recordOf(tenant.id, key, this.#registry.isEntrusted(key.keyId)),
       twice,
-      ...(atMs !== undefined && { atMs }),
+      ...(hintAtMs !== undefined && { hintAtMs }),
     });
   }
 }

@@ -29,8 +29,8 @@ export interface Projection {
   readonly record: object;
   /** Against an earlier write, of this object or another, that lands late. */
   readonly twice: boolean;
-  /** Not before that instant (ms): it can wait. */
-  readonly atMs?: number;
+  /** It can wait until that instant (ms), and hurries or spares no write of the same record that is due anyway. */
+  readonly hintAtMs?: number;
 }
 
 interface OutboxRow extends Record<string, SqlStorageValue> {
@@ -57,15 +57,18 @@ export class Outbox {
   }
 
   /** Call inside the transaction of the change, and arm the alarm right after it, before anything is awaited. */
-  enqueue({ name, record, twice, atMs = this.#nowMs() }: Projection): void {
+  enqueue({ name, record, twice, hintAtMs }: Projection): void {
+    const again =
+      hintAtMs === undefined
+        ? ", writes_left = excluded.writes_left, failures = 0, due_at_ms = MIN(due_at_ms, excluded.due_at_ms)"
+        : "";
     this.#storage.sql.exec(
       `INSERT INTO ${this.#table} (digest, record, generation, writes_left, failures, due_at_ms) VALUES (?, ?, 1, ?, 0, ?)
-       ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = generation + 1,
-         writes_left = excluded.writes_left, failures = 0, due_at_ms = MIN(due_at_ms, excluded.due_at_ms)`,
+       ON CONFLICT (digest) DO UPDATE SET record = excluded.record, generation = generation + 1${again}`,
       name,
       JSON.stringify(record),
       twice ? 2 : 1,
-      atMs,
+      hintAtMs ?? this.#nowMs(),
     );
   }
 

@@ -84,6 +84,26 @@ describe("the outbox", () => {
     expect([written, rows()]).toEqual([["revoked", "revoked"], 0]);
   });
 
+  it("hurries nothing for a hint, and spares no second write for it; by itself a hint waits for its time", async () => {
+    const { outbox, ring, rows, written } = setUp(works);
+    outbox.enqueue(change("revoked"));
+    await ring();
+    outbox.enqueue({ ...change("disabled"), hintAtMs: nowMs + 100 });
+    nowMs += 100;
+    await ring();
+    expect(written).toEqual(["revoked"]);
+    nowMs += REWRITE_AFTER_MS - 100;
+    await ring();
+    expect([written, rows()]).toEqual([["revoked", "disabled"], 0]);
+    outbox.enqueue({ ...change("active"), hintAtMs: nowMs + 100 });
+    nowMs += 99;
+    await ring();
+    expect(written).toHaveLength(2);
+    nowMs += 1;
+    await ring();
+    expect([written, rows()]).toEqual([["revoked", "disabled", "active"], 0]);
+  });
+
   it("keeps a write through hours of failure, ever less often, and makes it when KV is back", async () => {
     const { outbox, storage, arm, ring, rows, written } = setUp(
       ...Array<typeof fails>(40).fill(fails),
