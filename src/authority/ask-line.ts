@@ -43,9 +43,9 @@ export class AskLine {
     this.#nowMs = nowMs;
   }
 
-  /** Rejects where its call does, and where its turn has not come within the time-out. */
-  ask(ask: LeaseAsk): Promise<unknown> {
-    return this.#ask(ask, this.#nowMs() + this.#timeoutMs);
+  /** Rejects where its call does, and where its turn has not come within that time. */
+  ask(ask: LeaseAsk, withinMs: number): Promise<unknown> {
+    return this.#ask(ask, this.#nowMs() + withinMs);
   }
 
   async #ask(ask: LeaseAsk, deadlineMs: number): Promise<unknown> {

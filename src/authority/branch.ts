@@ -13,8 +13,16 @@ import { authorityAt } from "./find-authority.ts";
 import { keysStand } from "./introspections.ts";
 import { type LeaseRule, Leases } from "./leases.ts";
 import type { Ledger } from "./ledger.ts";
-import { type Grant, type LeaseAsk, PROTOCOL_VERSION, refusal, type Trust } from "./protocol.ts";
-import { isUnknownMethod } from "./rpc-error.ts";
+import {
+  type Grant,
+  type LeaseAsk,
+  PROTOCOL_VERSION,
+  refusal,
+  type Trust,
+  type TrustAsk,
+} from "./protocol.ts";
+import { isRetryable, isUnknownMethod } from "./rpc-error.ts";
+import type { Tag } from "./tag.ts";
 
 /** What is entrusted lasts for so many leases. */
 const LEASES_PER_TRUST = 2;
@@ -60,7 +68,9 @@ export class Branch {
 
   /** Decides at the very moment at which the credential is known to be entrusted; throws where nobody could say. */
   async #onTrust(name: BranchName, digest: string, rule: LeaseRule, decide: () => Grant): Promise<Grant> {
-    for (let asks = 0; !this.#books.has(digest, rule.authorityTimeoutMs); asks++) {
+    // Without leases nothing is decided on what was heard before the request came.
+    const isEnough = (asks: number) => asks > 0 || rule.leaseTtlMs > 0;
+    for (let asks = 0; !isEnough(asks) || !this.#books.has(digest, rule.authorityTimeoutMs); asks++) {
       if (asks === MAX_ASKS) throw new Error("what was entrusted had ended, or changed, each time it came");
       this.#wanted.add(digest);
       const trust = await this.#ask(name, rule);
@@ -91,7 +101,7 @@ export class Branch {
   }
 
   async #askNow(name: BranchName, rule: LeaseRule): Promise<Trust | null> {
-    const askedAtMs = this.#books.nowMs();
+    const asked = this.#books.instant();
     const digests = [...this.#wanted, ...[...this.#lately].slice(-MAX_RENEWED)];
     this.#wanted = new Set();
     this.#lately = new Set();
@@ -99,15 +109,15 @@ export class Branch {
     const wishMs = LEASES_PER_TRUST * this.#leases.leaseMs(rule, steadyNowMs());
     const wishForMs = Math.min(wishMs, rule.leaseTtlMaxMs);
     try {
-      const work = authorityAt(this.#env, tenantTagOf(name)).entrust({
+      const ask = {
         v: PROTOCOL_VERSION,
         branch: name,
         digests: [...new Set(digests)],
         wishForMs,
         uses,
-      });
-      const trust = await within(rule.authorityTimeoutMs, work);
-      if (trust !== null) this.#books.learn(trust, askedAtMs, rule.authorityTimeoutMs);
+      } as const;
+      const trust = await within(rule.authorityTimeoutMs, this.#entrust(tenantTagOf(name), ask));
+      if (trust !== null) this.#books.learn(trust, asked, rule.authorityTimeoutMs);
       return trust;
     } catch (error) {
       this.#books.tellAgain(uses);
@@ -115,7 +125,18 @@ export class Branch {
       if (isUnknownMethod(error)) return null;
       this.#restsUntilMs = this.#books.nowMs() + REST_MS;
       console.error(JSON.stringify({ event: "entrust_failed", branch: name, error: String(error) }));
-      throw error;
+      // Not as it came: that the tenant's object is overloaded says nothing about this one.
+      throw new Error(`the tenant's object entrusted nothing: ${error}`);
+    }
+  }
+
+  /** A stub is broken by its first exception, so the second try takes a new one. Entrusting twice changes nothing. */
+  async #entrust(tag: Tag, ask: TrustAsk): Promise<Trust | null> {
+    try {
+      return await authorityAt(this.#env, tag).entrust(ask);
+    } catch (error) {
+      if (!isRetryable(error)) throw error;
+      return authorityAt(this.#env, tag).entrust(ask);
     }
   }
 }

@@ -3,6 +3,7 @@
  * a key to the one that asks for it; and from then on counts no request of that key, so that at no time two objects do.
  * A branch that never asks, as one of the version before, leaves everything as it is.
  */
+import { steadyNowMs } from "../clock.ts";
 import type { Env } from "../env.ts";
 import { policyFor } from "../quota/policy.ts";
 import { within } from "../timeout.ts";
@@ -118,7 +119,10 @@ export class Branches {
         console.error(JSON.stringify({ event: "usage_failed", branch: name, error: String(error) }));
         return [];
       });
-      for (const [i, { keyId }] of asked.entries()) usages.set(keyId, found[i] ?? null);
+      for (const [i, { keyId, policy }] of asked.entries()) {
+        const own = this.#ledger.usage(policy, keyId, steadyNowMs());
+        usages.set(keyId, found[i] === undefined ? null : certain(own, found[i]));
+      }
     });
     await Promise.all(asking);
     return usages;
@@ -146,6 +150,13 @@ export class Branches {
     const counted = this.#ledger.handOverPart("api", key.keyId, nowMs);
     return { key, generation: standing.generation, counted };
   }
+}
+
+/** What was handed over may not have arrived: then the branch takes what it does not know of for what is left. */
+function certain(own: LedgerUsage, elsewhere: LedgerUsage): LedgerUsage {
+  const unheardOf = elsewhere.quota.remaining - own.quota.remaining;
+  if (unheardOf <= 0) return elsewhere;
+  return { ...elsewhere, quota: own.quota, outstanding: elsewhere.outstanding + unheardOf };
 }
 
 /** Of a key whose requests a branch counts. */

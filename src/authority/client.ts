@@ -14,7 +14,7 @@ import {
   type Settlement,
   type Testimony,
 } from "./protocol.ts";
-import { isOverloaded, isUnknownMethod } from "./rpc-error.ts";
+import { isRetryable, isUnknownMethod } from "./rpc-error.ts";
 import type { Tag } from "./tag.ts";
 
 export class AuthorityClient {
@@ -41,7 +41,7 @@ export class AuthorityClient {
   ): Promise<Grant | null> {
     const askedAtMs = this.#nowMs();
     try {
-      const work = this.#ask(name, { v: PROTOCOL_VERSION, ...ask, canBranch: true });
+      const work = this.#ask(name, { v: PROTOCOL_VERSION, ...ask, canBranch: true }, withinMs);
       const grant = readGrant(await within(withinMs, work));
       if (grant === null) throw new Error("the grant is not understood");
       const ageMs = this.#nowMs() - askedAtMs;
@@ -74,10 +74,10 @@ export class AuthorityClient {
     }
   }
 
-  #ask(name: Tag | BranchName, ask: LeaseAsk): Promise<unknown> {
+  #ask(name: Tag | BranchName, ask: LeaseAsk, withinMs: number): Promise<unknown> {
     const line = this.#lines.get(name) ?? this.#newLine(name);
     this.#lines.set(name, line);
-    return line.ask(ask);
+    return line.ask(ask, withinMs);
   }
 
   /**
@@ -97,7 +97,7 @@ export class AuthorityClient {
     return new AskLine(send, this.#timeoutMs, this.#nowMs);
   }
 
-  /** A branch of the version before knows of no branches: then the tenant's own object still counts. */
+  /** A branch of the version before knows of no branches: the tenant's own object says what to do. */
   async #sendOnce(name: Tag | BranchName, asks: readonly LeaseAsk[]): Promise<Answers> {
     if (!isBranch(name)) return this.#sendToTenant(name, asks);
     try {
@@ -131,6 +131,3 @@ export class AuthorityClient {
     }
   }
 }
-
-const isRetryable = (error: unknown) =>
-  (error as { retryable?: boolean }).retryable === true && !isOverloaded(error);

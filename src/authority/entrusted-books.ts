@@ -10,6 +10,11 @@ import type { Key, LastUse, Tenant } from "./registry.ts";
 const MAX_KEYS = 10_000;
 const MISSING = { is: "missing" } as const;
 
+interface Instant {
+  readonly atMs: number;
+  readonly timesSetBack: number;
+}
+
 export class EntrustedBooks implements Books {
   readonly isBranched = true;
   readonly #ledger: Ledger;
@@ -93,12 +98,19 @@ export class EntrustedBooks implements Books {
     return nowMs;
   }
 
+  /** To be remembered with an ask. */
+  instant(): Instant {
+    return { atMs: this.nowMs(), timesSetBack: this.#timesSetBack };
+  }
+
   /**
-   * Takes in what was said to an ask that began at `askedAtMs`; what comes late is good for what is left of its time.
+   * Takes in what was said to an ask that began at that instant; what comes late is good for what is left of its time.
    * `leastMs`: what it must be good for to be of use.
    */
-  learn(trust: Trust, askedAtMs: number, leastMs: number): void {
+  learn(trust: Trust, { atMs: askedAtMs, timesSetBack }: Instant, leastMs: number): void {
     if (trust.v !== PROTOCOL_VERSION) throw new Error("the trust is not understood");
+    this.nowMs();
+    if (timesSetBack !== this.#timesSetBack) throw new Error("the clock was set back while it was asked for");
     if (trust.epoch !== this.#trust?.epoch) {
       this.#entrusted.clear();
       this.#untilMs = 0;

@@ -3,7 +3,7 @@
  * ask a credential at a time; whoever comes meanwhile waits for it, for no longer than an ask may take.
  */
 import { LRUCache } from "lru-cache";
-import { type BranchName, branchOf, isBranch } from "../authority/branch-name.ts";
+import { type BranchName, branchOf, isBranch, tenantTagOf } from "../authority/branch-name.ts";
 import type { CredentialClaim } from "../authority/claim.ts";
 import type { AuthorityClient } from "../authority/client.ts";
 import type { Grant, LeaseAsk } from "../authority/protocol.ts";
@@ -66,9 +66,9 @@ export class LeaseDesk {
     sizeCalculation: ({ bytes }, secret) => bytes + 2 * secret.length,
   });
   readonly #tenants = new LRUCache<Tag, TenantLease>({ max: MAX_TENANTS });
-  readonly #silent = new LRUCache<Name, true>(SILENT);
-  /** Ids of the keys, by the raw credential, about which a tenant's object has said that a branch is to be asked. */
-  readonly #sentElsewhere = new LRUCache<string, string>({ max: MAX_CREDENTIALS });
+  readonly #silent = new LRUCache<string, true>(SILENT);
+  /** Branches that are to be asked, as their tenant's object has said, by the raw credential. */
+  readonly #sentElsewhere = new LRUCache<string, BranchName>({ max: MAX_CREDENTIALS });
   readonly #asking = new Map<string, Asking>();
   #timesSetBack = 0;
 
@@ -96,7 +96,8 @@ export class LeaseDesk {
   /** Whether it is time to ask for what comes after the lease in hand. */
   isRenewalDue(credential: Credential, lease: CredentialLease): boolean {
     if (!lease.isRenewalDue(this.#tenant(lease.claim.tag), this.#nowMs())) return false;
-    return !this.#silent.has(this.#whomToAsk(credential, lease.claim, "api", lease));
+    const name = this.#whomToAsk(credential, lease.claim, "api", lease);
+    return !this.#silent.has(silenceOf(name, lease.claim.digest));
   }
 
   /** Null where nobody could decide. */
@@ -126,7 +127,8 @@ export class LeaseDesk {
         break;
     }
     const known = this.recall(credential);
-    const isSilent = this.#silent.has(this.#whomToAsk(credential, holding, question.policy, known));
+    const name = this.#whomToAsk(credential, holding, question.policy, known);
+    const isSilent = this.#silent.has(silenceOf(name, holding.digest));
     const degraded = known && isSilent ? this.#degraded(known, question) : null;
     if (degraded !== null) return degraded;
     const grant = await this.#askFor(credential, holding, question, occasion, known);
@@ -176,6 +178,7 @@ export class LeaseDesk {
   ): Promise<Grant | null> {
     const { tenantId, tag, digest } = holding;
     const askedAtMs = this.#nowMs();
+    const { timesSetBack } = this.#clock;
     const known = this.recall(credential);
     const name = this.#whomToAsk(credential, holding, question.policy, known);
     // What a branch has granted is none of its authority's business.
@@ -193,14 +196,15 @@ export class LeaseDesk {
     if (!POLICIES[question.policy].countedByOrigin) this.#asking.set(credential.secret, asking);
     const grant = await answered;
     if (this.#asking.get(credential.secret) === asking) this.#asking.delete(credential.secret);
-    if (grant === null) {
+    const nowMs = this.#nowMs();
+    // How long the answer took is not known where the clock was set back meanwhile, nor what is left of its time.
+    if (grant === null || this.#clock.timesSetBack !== timesSetBack) {
       known?.tellAgain(done);
       return null;
     }
     if (grant.branched === true) this.#tenant(tag).isBranched = true;
     const owner = tenantId ?? grant.tenantId;
     if (grant.lease === undefined || owner === undefined) return grant;
-    const nowMs = this.#nowMs();
     this.#tenant(tag).extend(grant.lease.epoch, askedAtMs, grant.lease.forMs);
     const lease = this.#leaseOf(credential, { ...holding, tenantId: owner });
     const isForMany = lease.learn(grant, question.policy, occasion.nonce, askedAtMs, nowMs);
@@ -223,33 +227,39 @@ export class LeaseDesk {
     known: CredentialLease | undefined,
   ): Name {
     if (kind === "oauth_token" || POLICIES[policy].per === "tenant") return tag;
-    const sent = branchedKeyId ?? this.#sentElsewhere.get(secret);
-    const keyId = sent ?? (this.#tenant(tag).isBranched ? known?.keyId : undefined);
+    if (branchedKeyId !== undefined) return branchOf(tag, branchedKeyId);
+    const sent = this.#sentElsewhere.get(secret);
+    // What was said, or how it was called, by the tenant that it was of before it was linked is no use any more.
+    if (sent !== undefined && tenantTagOf(sent) === tag) return sent;
+    const keyId = known?.claim.tag === tag && this.#tenant(tag).isBranched ? known.keyId : undefined;
     return keyId === undefined ? tag : branchOf(tag, keyId);
   }
 
   /** Whoever has not answered is silent for a while. */
   async #askAt(name: Name, ask: Omit<LeaseAsk, "v">, withinMs?: number): Promise<Grant | null> {
     const grant = await this.#authority.lease(name, ask, withinMs);
-    if (grant === null) this.#silent.set(name, true);
-    else this.#silent.delete(name);
+    if (grant === null) this.#silent.set(silenceOf(name, ask.digest), true);
+    else this.#silent.delete(silenceOf(name, ask.digest));
     return grant;
   }
 
-  /** In what is left of the time. Null where they send each other the ask. */
+  /** In what is left of the time: a branch sends to the tenant's own object, and that to the right branch. Null where it goes on. */
   async #askElsewhere(
     { secret }: Credential,
     asked: Name,
     tag: Tag,
-    { keyId }: Grant,
+    sent: Grant,
     ask: Omit<LeaseAsk, "v">,
     untilMs: number,
   ): Promise<Grant | null> {
-    const isFromBranch = isBranch(asked);
     this.#tenant(tag).isBranched = true;
-    if (!isFromBranch) this.#sentElsewhere.set(secret, keyId);
-    const other = isFromBranch ? tag : branchOf(tag, keyId);
-    const grant = await this.#askAt(other, ask, Math.max(0, untilMs - this.#nowMs()));
+    const askNext = (name: Name) => this.#askAt(name, ask, Math.max(0, untilMs - this.#nowMs()));
+    const own = isBranch(asked) ? await askNext(tag) : sent;
+    if (own?.verdict !== "elsewhere") return own;
+    const branch = branchOf(tag, own.keyId);
+    if (branch === asked) return null;
+    this.#sentElsewhere.set(secret, branch);
+    const grant = await askNext(branch);
     return grant?.verdict === "elsewhere" ? null : grant;
   }
 
@@ -294,3 +304,6 @@ export class LeaseDesk {
     return nowMs;
   }
 }
+
+/** A branch may know about one key, and not about another that has to be entrusted to it first. */
+const silenceOf = (name: Name, digest: string): string => (isBranch(name) ? `${name} ${digest}` : name);

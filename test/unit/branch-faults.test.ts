@@ -1,7 +1,12 @@
 /** What a branch, or who asks it, does when something goes wrong; in virtual time. */
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { Branch } from "../../src/authority/branch.ts";
 import { branchOf } from "../../src/authority/branch-name.ts";
+import { Ledger } from "../../src/authority/ledger.ts";
 import type { LeaseAsk } from "../../src/authority/protocol.ts";
+import { tagOf } from "../../src/authority/tag.ts";
+import { unlinkedIdOf } from "../../src/authority/tenant-id.ts";
+import { readConfig } from "../../src/config.ts";
 import { type Credential, digestOf } from "../../src/credential/credential.ts";
 import { pause } from "../../src/timeout.ts";
 import {
@@ -19,6 +24,7 @@ import {
   TENANT,
   WINDOW_MS,
 } from "../support/leases.ts";
+import { memoryStorage } from "../support/sqlite.ts";
 import { WISH } from "../support/wish.ts";
 import type { World } from "../support/world.ts";
 
@@ -47,7 +53,7 @@ const lineOf = (keyId: string, digest: string, apiPerMinute: number | null = 600
 };
 
 /** Acme, with as many keys again that the branch of its first one counts. */
-async function crowded(keys: number) {
+async function crowded(keys: number, apiPerMinute = 600) {
   const world = await acme();
   const ids: string[] = [];
   for (let i = 0; ids.length < keys; i++) if (branchOf(TENANT, `m${i}`) === BRANCH) ids.push(`m${i}`);
@@ -55,7 +61,9 @@ async function crowded(keys: number) {
     const key: Credential = { kind: "api_key", secret: digestOf(keyId) };
     return { key, keyId, digest: digestOf(key.secret) };
   });
-  const lines = some.map(({ keyId, digest }) => ({ type: "api_key", ...lineOf(keyId, digest) }) as const);
+  const lines = some.map(
+    ({ keyId, digest }) => ({ type: "api_key", ...lineOf(keyId, digest, apiPerMinute) }) as const,
+  );
   await world.authority(ACME).import(ACME, lines, "tests");
   await world.pass(1);
   return { world, some };
@@ -353,5 +361,110 @@ describe("a key that is imported", () => {
     }
     // Each writes 20, one after the other.
     expect(alarms).toBeLessThanOrEqual(2);
+  });
+});
+
+describe("a tenant's object that is reset", () => {
+  it("is asked once more, as for a deployment, and nobody notices", async () => {
+    const world = await branchedAcme();
+    let times = 0;
+    world.before = (method) => {
+      if (method === "entrust" && times++ === 0) throw Object.assign(new Error("reset"), { retryable: true });
+    };
+    expect(await ask(world, world.isolate())).toEqual({ is: "granted", degraded: false });
+    expect(times).toBe(2);
+  });
+});
+
+describe("a key that is new to its branch, while the tenant's object is overloaded,", () => {
+  it("does no harm to one that has been entrusted to it", async () => {
+    // Of so few, tokens are given one by one: every request asks.
+    const { world, some } = await crowded(2, 15);
+    const [known, fresh] = some;
+    if (known === undefined || fresh === undefined) throw new Error("there are two");
+    await makeBusy(world);
+    const isolate = world.isolate({ AUTHORITY_FAILURE: "deny" });
+    for (let times = 0; times < 2; times++) {
+      await ask(world, isolate, known.key);
+      await world.pass(LEASE_MS);
+    }
+    // One answer of the tenant's own object says where the next ask about it is to go.
+    await ask(world, isolate, fresh.key);
+    await world.pass(LEASE_MS);
+    await ask(world, isolate, known.key);
+    countEntrusts(world, true);
+    expect((await ask(world, isolate, known.key)).is).toBe("granted");
+    expect((await ask(world, isolate, fresh.key)).is).toBe("authority_unavailable");
+    for (let i = 0; i < 4; i++) {
+      expect(await ask(world, isolate, known.key)).toEqual({ is: "granted", degraded: false });
+    }
+  });
+});
+
+describe("a credential that is linked to a tenant with branches", () => {
+  it("is served where it was known before, also when a branch counts it already", async () => {
+    const world = await branchedAcme({ LEARN_FROM_ORIGIN: "true" });
+    const stranger: Credential = { kind: "api_key", secret: digestOf("a key of Postiz") };
+    const [knew, other] = [world.isolate(), world.isolate()];
+    for (const isolate of [knew, other]) await ask(world, isolate);
+    await ask(world, knew, stranger);
+    await world.pass(SECOND);
+    const line = { type: "api_key", ...lineOf("linked", digestOf(stranger.secret)) } as const;
+    await world.authority(ACME).import(ACME, [line], "tests");
+    await world.pass(LEASE_MS);
+    for (let i = 0; i < 3; i++) {
+      await ask(world, other, stranger);
+      await world.pass(31 * SECOND);
+    }
+    const calls: string[] = [];
+    world.before = (method, name) => void calls.push(`${name} ${method}`);
+    for (let i = 0; i < 3; i++) {
+      expect(await ask(world, knew, stranger)).toEqual({ is: "granted", degraded: false });
+      await world.pass(31 * SECOND);
+    }
+    // No object is woken that counts nothing.
+    const ownNames = [TENANT, tagOf(unlinkedIdOf(digestOf(stranger.secret))), branchOf(TENANT, "linked")];
+    expect(calls.filter((call) => !ownNames.some((name) => call.startsWith(`${name} `)))).toEqual([]);
+  });
+});
+
+describe("usage of a key whose branch has not heard what it was entrusted", () => {
+  it("is a range: what is left for certain is what the tenant's own object knows", async () => {
+    const limit = 40;
+    const world = await acme({}, limit);
+    const some = [world.isolate(), world.isolate(), world.isolate()];
+    let count = 0;
+    for (let i = 0; i < 30; i++)
+      if ((await ask(world, some[i % 3] ?? world.isolate())).is === "granted") count++;
+    await makeBusy(world);
+    world.after = (method) => {
+      if (method === "entrust") throw new Error("lost");
+    };
+    const isolate = world.isolate();
+    for (let i = 0; i < 3; i++) {
+      await ask(world, isolate);
+      await world.pass(LEASE_MS);
+    }
+    const usage = await world.authority(ACME).usage(null);
+    const api = usage.ok ? usage.value.keys[0]?.api : undefined;
+    expect(api?.remaining).toBeLessThanOrEqual(limit - count);
+    expect((api?.remaining ?? 0) + (api?.outstanding ?? 0)).toBeGreaterThanOrEqual(limit - count);
+  });
+});
+
+describe("LEASE_TTL=0, where branches have been opened before", () => {
+  it("every request asks the tenant's own object, and a revoked key is refused by the next", async () => {
+    const world = await branchedAcme();
+    const isolate = world.isolate({ LEASE_TTL: "0" });
+    world.before = () => {};
+    const without = { ...ABOUT, wish: 1 } as const;
+    const branch = new Branch(world.env(), new Ledger(memoryStorage().sql));
+    const config = readConfig(world.env({ LEASE_TTL: "0" }));
+    if (!config.ok) throw new Error("the configuration is good");
+    const at = (nonce: string) => branch.lease(BRANCH, { ...without, nonce }, config.config);
+    expect((await at("a")).verdict).toBe("granted");
+    await revoke(world);
+    expect((await at("b")).verdict).not.toBe("granted");
+    expect((await ask(world, isolate)).is).toBe("key_revoked");
   });
 });

@@ -230,6 +230,15 @@ describe("an answer", () => {
     expect(desk.answer()).toBeNull();
   });
 
+  it("is none where the clock was set back while it was on its way: nobody knows how old it is", async () => {
+    const desk = new Desk(() => grantOf({}, { forMs: 5_000 }));
+    const asking = desk.ask();
+    await vi.advanceTimersByTimeAsync(10);
+    desk.offsetMs = -30_000;
+    expect((await timed(asking, 50)).value).toBeNull();
+    expect(desk.answer()).toBeNull();
+  });
+
   it("to any key makes none of before count again, once the clock was set back", async () => {
     const desk = new Desk(() => grantOf());
     await timed(Promise.all([desk.ask(), desk.ask(API, OTHER)]), 50);
