@@ -84,8 +84,15 @@ function failed(error: unknown): number {
 
 /** What the parser says, in this program's words. */
 function misuse(message: string): string {
-  return message
-    .replace(/^error: /, "")
-    .replace(/^command-argument value '(.*)' is invalid for argument '(.+?)'\./s, "<$2> can't be '$1'.")
-    .replace(/^option '(--[\w-]+)[^']*' argument '(.*)' is invalid\./s, "$1 can't be '$2'.");
+  return (
+    message
+      .replace(/^error: /, "")
+      // What should not have stood on a command line need not stand in a log as well.
+      .replace(
+        /^command-argument value 'pgw_(?:live|test)_.*' is invalid for argument '(.+?)'\..*/s,
+        "<$1> can't be a key itself. Allowed is an id, which verify tells.",
+      )
+      .replace(/^command-argument value '(.*)' is invalid for argument '(.+?)'\./s, "<$2> can't be '$1'.")
+      .replace(/^option '(--[\w-]+)[^']*' argument '(.*)' is invalid\./s, "$1 can't be '$2'.")
+  );
 }

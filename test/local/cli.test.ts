@@ -255,6 +255,11 @@ describe("what goes wrong", () => {
       ["tenants", "show", "bad id", "--json"],
       `<tenant> can't be 'bad id'. Allowed are 1 to 64 of A-Z, a-z, 0-9, "_" and "-".`,
     ],
+    [
+      "a key where its id is wanted, which is not repeated,",
+      ["keys", "revoke", "acme", `pgw_live_${"0".repeat(57)}`, "--json"],
+      "<key> can't be a key itself. Allowed is an id, which verify tells.",
+    ],
     ["a missing option", ["keys", "create", "x", "--json"], "required option '--name <name>' not specified"],
     ["no key", ["verify", "--json"], expect.stringContaining("No key was given") as unknown as string],
   ])("%s is, with --json, one line of JSON on stderr", async (_, args, detail) => {
