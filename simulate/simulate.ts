@@ -7,13 +7,14 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { parseStrictly, UsageError } from "../local/options.ts";
+import { UserError } from "../local/project.ts";
 import { runCommand } from "../local/run.ts";
 
 const USAGE = `npm run simulate -- [options]      a million requests a second, on paper; ten to fifteen minutes
 
   --scale N            one in N tenants is simulated (1024, from 64 to 8192); smaller is slower and more exact
   --seed TEXT          of everything that is left to chance (1)
-  --minutes N          of the quiet time that is measured (2)
+  --minutes N          of the quiet time that is measured (2, from 1 to 60)
   --json               for scripts
   --figures FOLDER     draws three figures there
 `;
@@ -40,6 +41,9 @@ async function main(signal: AbortSignal): Promise<number> {
     minutes: whole("--minutes", minutes, 1, 60),
   };
   signal.addEventListener("abort", () => process.exit(0));
+  const folder = figures === undefined ? null : resolve(figures);
+  // Now, and not when a quarter of an hour has gone into what is to be written there.
+  if (folder !== null) await make(folder);
   // The gateway's modules may be read only now that the hooks are there.
   const { run } = await import("./run.ts");
   const { asJson, asMarkdown } = await import("./report.ts");
@@ -47,11 +51,15 @@ async function main(signal: AbortSignal): Promise<number> {
   const report = await run(plan, progressOn(process.stderr));
   process.stderr.write("\n");
   console.log(json ? asJson(report) : asMarkdown(report));
-  if (figures === undefined) return 0;
-  const folder = resolve(figures);
-  await mkdir(folder, { recursive: true });
+  if (folder === null) return 0;
   for (const { file, svg } of figuresOf(report.findings)) await writeFile(join(folder, file), svg);
   return 0;
+}
+
+async function make(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: Error) => {
+    throw new UserError(`--figures is ${JSON.stringify(folder)}, which can't be made: ${error.message}`);
+  });
 }
 
 function parse(args: string[]) {
