@@ -21,6 +21,8 @@ import { type Scene, setScene } from "./scene.ts";
 
 const USAGE = `npm run bench -- [--rounds N] [--seconds S] [--json]      5 rounds of 3 seconds each by default
 
+About nine minutes; four of them are for warming up, however few the rounds. With fewer than three, medians say little.
+
 Needs Linux. Best with nginx, its Lua module, and wrk (Debian: apt-get install nginx-light libnginx-mod-http-lua wrk);
 without them a small server of Node's is the origin, there are no peers, and autocannon sends.
 `;
@@ -179,9 +181,11 @@ async function measure(
     };
   });
   for (const { warmUpSeconds, ...target } of cases) {
+    tell(`warming up: ${target.about}`);
     if (warmUpSeconds > 0) await load(folder, target, warmUpSeconds);
   }
   for (let round = 0; round < rounds; round++) {
+    tell(`round ${round + 1} of ${rounds}`);
     for (const each of measured) {
       const before = cpuMs(each.pid);
       const found = await load(folder, each, seconds);
@@ -190,8 +194,15 @@ async function measure(
     for (const each of measured) each.moderate.push(await load(folder, each, seconds, MODERATE_PER_SECOND));
   }
   const counted: Measured[] = [];
-  for (const each of measured) counted.push({ ...each, counts: await count(each, folder, seconds) });
+  for (const each of measured) {
+    if (each.countingUrl !== null) tell(`counting calls: ${each.about}`);
+    counted.push({ ...each, counts: await count(each, folder, seconds) });
+  }
   return counted;
+}
+
+function tell(text: string): void {
+  process.stderr.write(`${text}\n`);
 }
 
 async function count(
@@ -222,5 +233,5 @@ async function count(
 function conditions(rounds: number, seconds: number): string {
   const origin = hasNginx ? "nginx" : "a server of Node's";
   const lua = LUA_MODULES === null ? " (without Lua)" : "";
-  return `${rounds} rounds of ${seconds} s each; the origin is ${origin}${hasNginx ? lua : ""}, ${hasWrk ? "wrk" : "autocannon"} sends.`;
+  return `${rounds} ${rounds === 1 ? "round" : "rounds"} of ${seconds} s each; the origin is ${origin}${hasNginx ? lua : ""}, ${hasWrk ? "wrk" : "autocannon"} sends.`;
 }
