@@ -74,6 +74,7 @@ export class Branches {
     if (this.#registry.isBranched || tenant?.status !== "active") return;
     if (isUnlinked(tenant.id) || rule.leaseTtlMs === 0) return;
     this.#registry.branchOut(nowMs);
+    console.warn(JSON.stringify({ event: "branches_opened", tag: tagOf(tenant.id) }));
   }
 
   /** What a branch may decide on; call in a transaction. Null where there is nothing to entrust. */
