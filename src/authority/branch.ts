@@ -106,8 +106,7 @@ export class Branch {
     this.#wanted = new Set();
     this.#lately = new Set();
     const uses = this.#books.takeUses();
-    const wishMs = LEASES_PER_TRUST * this.#leases.leaseMs(rule, steadyNowMs());
-    const wishForMs = Math.min(wishMs, rule.leaseTtlMaxMs);
+    const wishForMs = LEASES_PER_TRUST * this.#leases.leaseMs(rule, steadyNowMs());
     try {
       const ask = {
         v: PROTOCOL_VERSION,

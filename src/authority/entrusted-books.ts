@@ -26,7 +26,7 @@ export class EntrustedBooks implements Books {
   /** By digest. */
   readonly #entrusted = new LRUCache<string, Entrusted>({ max: MAX_KEYS });
   /** Nonces of grants that were handed over when the key was entrusted last, by its id. */
-  readonly #takenOver = new Map<string, ReadonlySet<string>>();
+  readonly #takenOver = new LRUCache<string, ReadonlySet<string>>({ max: MAX_KEYS });
   #uses = new Map<string, LastUse>();
 
   constructor(ledger: Ledger) {
@@ -111,13 +111,10 @@ export class EntrustedBooks implements Books {
     if (trust.v !== PROTOCOL_VERSION) throw new Error("the trust is not understood");
     this.nowMs();
     if (timesSetBack !== this.#timesSetBack) throw new Error("the clock was set back while it was asked for");
-    if (trust.epoch !== this.#trust?.epoch) {
-      this.#entrusted.clear();
-      this.#untilMs = 0;
-    }
+    if (trust.epoch !== this.#trust?.epoch) this.#entrusted.clear();
     this.#trust = trust;
     const { forMs } = trust;
-    this.#untilMs = Math.max(askedAtMs + forMs, this.#untilMs);
+    this.#untilMs = askedAtMs + forMs;
     this.#renewAtMs = askedAtMs + Math.min(forMs / 2, forMs - 1.5 * leastMs);
     for (const entrusted of trust.entrusted) this.#take(entrusted);
   }

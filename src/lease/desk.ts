@@ -252,7 +252,6 @@ export class LeaseDesk {
     ask: Omit<LeaseAsk, "v">,
     untilMs: number,
   ): Promise<Grant | null> {
-    this.#tenant(tag).isBranched = true;
     const askNext = (name: Name) => this.#askAt(name, ask, Math.max(0, untilMs - this.#nowMs()));
     const own = isBranch(asked) ? await askNext(tag) : sent;
     if (own?.verdict !== "elsewhere") return own;

@@ -75,6 +75,16 @@ describe("a tenant's authority opens branches", () => {
     }
   });
 
+  it("also when what is asked goes together, each call counting once", async () => {
+    const world = await acme();
+    const about = { v: 1, tenantId: ACME, digest: digestOf(KEY.secret), policy: "api" } as const;
+    const asks = [0, 1].map((i) => ({ ...about, nonce: `n${i}`, settleWithinMs: 0, wish: 0 }));
+    for (let calls = 0; calls < 14_998; calls++) await world.authority(ACME).leaseAll(asks);
+    const [last] = await world.authority(ACME).leaseAll(asks);
+    expect(last).not.toHaveProperty("branched");
+    expect(await isBranched(world)).toBe(true);
+  });
+
   it("not where as many calls take longer", async () => {
     const world = await acme();
     for (let times = 0; times < 3; times++) {
@@ -495,5 +505,59 @@ describe("a branch", () => {
       .authority(ACME)
       .entrust({ v: 1, branch: branchOfKey(0), digests, wishForMs: LEASE_MS, uses: [] });
     expect(trust?.entrusted.map(({ key }) => key.keyId)).toEqual(["k0"]);
+  });
+});
+
+describe("what is entrusted", () => {
+  const entrust = (world: World, more: { digests?: readonly string[]; wishForMs?: number } = {}) =>
+    world.authority(ACME).entrust({
+      ...{ v: 1, branch: branchOfKey(0), digests: [digestOf(KEY.secret)], wishForMs: LEASE_MS, uses: [] },
+      ...more,
+    });
+
+  it("is nothing of a tenant that is not busy, or has been deleted: its own object goes on deciding", async () => {
+    const quiet = await acme();
+    expect(await entrust(quiet)).toBeNull();
+    expect((await ask(quiet, quiet.isolate())).is).toBe("granted");
+    const deleted = await busyAcme();
+    await deleted.authority(ACME).deleteTenant(null, "tests");
+    expect(await entrust(deleted)).toBeNull();
+    expect((await ask(deleted, deleted.isolate())).is).toBe("key_revoked");
+  });
+
+  it("lasts as long as was wished for, two time-outs at least, LEASE_TTL_MAX at most", async () => {
+    const world = await busyAcme();
+    for (const [wishForMs, forMs] of [
+      [0, 2 * SECOND],
+      [2_001, 2_001],
+      [1e9, 30 * SECOND],
+    ] as const) {
+      expect((await entrust(world, { wishForMs }))?.forMs).toBe(forMs);
+    }
+  });
+
+  it("is told to KV ten keys a second, so that nothing else waits for it", async () => {
+    const keys = 300;
+    const world = await acme({}, 600, keys);
+    // What was imported goes first.
+    await world.pass(SECOND);
+    await makeBusy(world);
+    for (let i = 0; i < keys; i++) {
+      const branch = branchOfKey(i);
+      const digests = [digestOf(keyOf(i).secret)];
+      await world.authority(ACME).entrust({ v: 1, branch, digests, wishForMs: LEASE_MS, uses: [] });
+    }
+    const before = world.credentials.writes;
+    for (let tenth = 0; tenth < 10; tenth++) await world.pass(100);
+    expect(world.credentials.writes - before).toBeGreaterThanOrEqual(9);
+    expect(world.credentials.writes - before).toBeLessThanOrEqual(11);
+  });
+
+  it("of another format is not relied on", async () => {
+    const world = await branchedAcme();
+    world.garbles = (method) => method === "entrust";
+    const isolate = world.isolate({ AUTHORITY_FAILURE: "deny" });
+    await world.pass(60 * SECOND);
+    expect((await ask(world, isolate)).is).toBe("authority_unavailable");
   });
 });

@@ -375,6 +375,15 @@ describe("several tokens", () => {
     expect(ledger.take(ask("a", 100_000, { wish: 2 }), at(60)).usableUntilMs).toBe(at(360));
   });
 
+  it("unasked are for those who can hold several, and as one key is used, not another", () => {
+    const limit = 60_000;
+    const single = new Ledger(memoryStorage().sql).take(ask("a", limit, { isSingle: true }), START_MS);
+    expect(single.tokens).toBe(1);
+    const ledger = watched(limit, limit / 8);
+    expect(ledger.take(ask("a", limit), START_MS).tokens).toBe(1);
+    expect(ledger.take(ask("b", limit, { partition: "k2" }), START_MS).tokens).toBe(45);
+  });
+
   it("last as long from the beginning where no more than an eighth of the limit has been given", () => {
     const limit = 100_000;
     for (const [given, usableUntilMs] of [
