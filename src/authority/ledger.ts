@@ -164,7 +164,7 @@ export class Ledger {
     if (row.usable_until_ms === CLOSED) return;
     const atMost = Math.min(row.tokens, Math.max(0, used));
     this.#useOf(row.policy, row.partition).note(nowMs, atMost);
-    this.#close(nonce, row, atMost, nowMs);
+    this.#close(nonce, { ...row, usable_until_ms: CLOSED }, atMost, nowMs);
   }
 
   /**
@@ -179,7 +179,8 @@ export class Ledger {
   }
 
   /** What was used of a grant counts for one window from now at most; the rest not at all. */
-  #close(nonce: string, { policy, partition, tokens }: GrantRow, used: number, nowMs: number): void {
+  #close(nonce: string, row: GrantRow, used: number, nowMs: number): void {
+    const { policy, partition, tokens, usable_until_ms } = row;
     const countsUntilMs = nowMs + POLICIES[policy].windowSeconds * 1_000 + CLOCK_MARGIN_MS;
     if (used === 0 && tokens > 0) this.#sql.exec("DELETE FROM grant_log WHERE nonce = ?", nonce);
     else {
@@ -187,7 +188,7 @@ export class Ledger {
         `UPDATE grant_log SET tokens = ?, usable_until_ms = ?, counts_until_ms = MIN(counts_until_ms, ?)
          WHERE nonce = ?`,
         used,
-        CLOSED,
+        usable_until_ms,
         countsUntilMs,
         nonce,
       );
