@@ -15,9 +15,10 @@ export function* readEvents(dataDir: string): Generator<GatewayEvent> {
   const files = names.filter((name) => /^[0-9a-f]{64}\.sqlite$/.test(name));
   for (const file of files) {
     const database = new DatabaseSync(join(folder, file), { readOnly: true });
-    for (const row of database.prepare("SELECT json FROM event ORDER BY id").iterate()) {
-      yield JSON.parse(String(row["json"])) as GatewayEvent;
-    }
+    // The store makes its file first, and its table a moment later.
+    const isMade = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'event'").get() !== undefined;
+    const rows = isMade ? database.prepare("SELECT json FROM event ORDER BY id").iterate() : [];
+    for (const row of rows) yield JSON.parse(String(row["json"])) as GatewayEvent;
     database.close();
   }
 }
