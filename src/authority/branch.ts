@@ -13,16 +13,8 @@ import { authorityAt } from "./find-authority.ts";
 import { keysStand } from "./introspections.ts";
 import { type LeaseRule, Leases } from "./leases.ts";
 import type { Ledger } from "./ledger.ts";
-import {
-  type Grant,
-  type LeaseAsk,
-  PROTOCOL_VERSION,
-  refusal,
-  type Trust,
-  type TrustAsk,
-} from "./protocol.ts";
-import { isRetryable, isUnknownMethod } from "./rpc-error.ts";
-import type { Tag } from "./tag.ts";
+import { type Grant, type LeaseAsk, PROTOCOL_VERSION, refusal, type Trust } from "./protocol.ts";
+import { callTwice, isUnknownMethod } from "./rpc-error.ts";
 
 /** What is entrusted lasts for so many leases. */
 const LEASES_PER_TRUST = 2;
@@ -115,7 +107,9 @@ export class Branch {
         wishForMs,
         uses,
       } as const;
-      const trust = await within(rule.authorityTimeoutMs, this.#entrust(tenantTagOf(name), ask));
+      // Entrusting twice changes nothing.
+      const work = callTwice(() => authorityAt(this.#env, tenantTagOf(name)).entrust(ask));
+      const trust = await within(rule.authorityTimeoutMs, work);
       if (trust !== null) this.#books.learn(trust, asked, rule.authorityTimeoutMs);
       return trust;
     } catch (error) {
@@ -126,16 +120,6 @@ export class Branch {
       console.error(JSON.stringify({ event: "entrust_failed", branch: name, error: String(error) }));
       // Not as it came: that the tenant's object is overloaded says nothing about this one.
       throw new Error(`the tenant's object entrusted nothing: ${error}`);
-    }
-  }
-
-  /** A stub is broken by its first exception, so the second try takes a new one. Entrusting twice changes nothing. */
-  async #entrust(tag: Tag, ask: TrustAsk): Promise<Trust | null> {
-    try {
-      return await authorityAt(this.#env, tag).entrust(ask);
-    } catch (error) {
-      if (!isRetryable(error)) throw error;
-      return authorityAt(this.#env, tag).entrust(ask);
     }
   }
 }

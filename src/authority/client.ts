@@ -14,7 +14,7 @@ import {
   type Settlement,
   type Testimony,
 } from "./protocol.ts";
-import { isRetryable, isUnknownMethod } from "./rpc-error.ts";
+import { callTwice, isUnknownMethod } from "./rpc-error.ts";
 import type { Tag } from "./tag.ts";
 
 export class AuthorityClient {
@@ -80,19 +80,14 @@ export class AuthorityClient {
     return line.ask(ask, withinMs);
   }
 
-  /**
-   * A stub is broken by its first exception, so the retry takes a new one; the nonces make it safe. An overloaded
-   * object is left alone: retries are what it has too many of.
-   */
+  /** The nonces make a second call safe. An overloaded object is left alone: retries are what it has too many of. */
   #newLine(name: Tag | BranchName): AskLine {
-    const send = async (asks: readonly LeaseAsk[], deadlineMs: number): Promise<Answers> => {
-      try {
-        return await this.#sendOnce(name, asks);
-      } catch (error) {
-        // After the deadline nobody waits for the grant any more: it would only use up a token.
-        if (!isRetryable(error) || this.#nowMs() >= deadlineMs) throw error;
-        return this.#sendOnce(name, asks);
-      }
+    const send = (asks: readonly LeaseAsk[], deadlineMs: number): Promise<Answers> => {
+      // After the deadline nobody waits for the grant any more: it would only use up a token.
+      return callTwice(
+        () => this.#sendOnce(name, asks),
+        () => this.#nowMs() < deadlineMs,
+      );
     };
     return new AskLine(send, this.#timeoutMs, this.#nowMs);
   }

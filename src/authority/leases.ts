@@ -49,7 +49,7 @@ export type PolicyUsage = LedgerUsage & { readonly inShadow: boolean };
 /** How long (ms) the origin's word that a tenant has no subscription is believed; then a request may hear it anew. */
 const UNSUBSCRIBED_FOR_MS = 60_000;
 
-/** Tokens that last longer than the five seconds that an isolate wishes for, since they can't be fewer. */
+/** What an isolate wishes for that uses about one in two seconds, or less. */
 const FEW = 4;
 
 /** Of an isolate that does not know host names: what is bound to one is not served there. */
